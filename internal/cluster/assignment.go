@@ -1,0 +1,49 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+)
+
+// Assignment is one task with all that its node needs to run it.
+type Assignment struct {
+	Task          Task
+	Spec          swarm.TaskSpec
+	ServiceLabels map[string]string `json:",omitempty"` // for templates
+	RegistryAuth  string            `json:",omitempty"`
+}
+
+// Down is a message from the manager to a node. A node holds what the last full set and the deltas after it say.
+type Down struct {
+	Full    bool         // the sets below are everything: drop what they do not name
+	Index   uint64       // the store index that this message brings the node to
+	Tasks   []Assignment `json:",omitempty"` // new or changed
+	Gone    []string     `json:",omitempty"` // task IDs to stop, remove and forget
+	Secrets []Secret     `json:",omitempty"` // in full: all that the node's tasks need, when Full or when they changed
+	Configs []Config     `json:",omitempty"`
+	// SecretsSet says that Secrets and Configs replace what the node holds.
+	SecretsSet bool          `json:",omitempty"`
+	Network    *NetworkState `json:",omitempty"` // in full; nil: unchanged
+	Managers   []swarm.Peer  `json:",omitempty"` // nil: unchanged
+	Node       *Node         `json:",omitempty"` // the node's own object, when it changed: role, availability, labels
+	Root       []byte        `json:",omitempty"` // PEM of the roots to trust, when they changed
+	// HeartbeatPeriod is the cluster's; the node beats five times in it. 0: unchanged.
+	HeartbeatPeriod time.Duration `json:",omitempty"`
+}
+
+// Up is a message from a node to the manager. An empty one is a heartbeat.
+type Up struct {
+	Description *swarm.NodeDescription `json:",omitempty"` // first message, and when it changed
+	Statuses    []TaskReport           `json:",omitempty"`
+	// Applied is the index of the newest network state that the node's kernel and DNS hold; 0: unchanged.
+	Applied uint64 `json:",omitempty"`
+	// Leaving says that the daemon stops in good order and its containers run on.
+	Leaving bool `json:",omitempty"`
+}
+
+// TaskReport is a task's state as its node sees it.
+type TaskReport struct {
+	TaskID string
+	Status swarm.TaskStatus
+}

@@ -1,0 +1,91 @@
+package cluster
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+)
+
+// Service is a stored service: the API's object and the spec its tasks should have.
+type Service struct {
+	swarm.Service
+	// SpecID names the [Spec] of Service.Spec.TaskTemplate.
+	SpecID string
+	// PreviousSpecID names the [Spec] of Service.PreviousSpec, empty without one.
+	PreviousSpecID string `json:",omitempty"`
+	// UpdateFrom is the SpecID that a running update or rollback started from; empty when none has run.
+	UpdateFrom string `json:",omitempty"`
+}
+
+// Node is a stored node: the API's object, its certificate and what the data plane must know of it.
+type Node struct {
+	swarm.Node
+	// DataAddr carries overlay traffic; the node's VTEP.
+	DataAddr netip.Addr `json:",omitzero"`
+	// Number is unique among the cluster's nodes, 1 to 4095, the lowest that was free: it names the node in firewall
+	// marks and conntrack zones.
+	Number uint16
+	Cert   Certificate
+	// Falls are the times at which the node went DOWN lately; a flapping node waits longer for new tasks.
+	Falls []time.Time `json:",omitempty"`
+}
+
+// Network is a stored swarm network.
+type Network struct {
+	swarm.Network
+	VNI uint32                `json:",omitempty"` // 0 for networks of the nodes' own
+	Aux map[string]netip.Addr `json:",omitempty"` // addresses never given out, by name (--aux-address)
+}
+
+// Predefined says whether the network stands for one that every node has of its own: host, none or bridge.
+func (n *Network) Predefined() bool { return n.Spec.Labels[PredefinedLabel] != "" }
+
+// PredefinedLabel marks the networks that every node has of its own; listings leave them out.
+const PredefinedLabel = "com.docker.swarm.predefined"
+
+// Driver is the network's driver name; "overlay" when the spec names none.
+func (n *Network) Driver() string {
+	if n.Spec.DriverConfiguration == nil || n.Spec.DriverConfiguration.Name == "" {
+		return "overlay"
+	}
+	return n.Spec.DriverConfiguration.Name
+}
+
+// Secret and Config are stored as the API has them. ID, Meta and Spec come with the embedded type.
+type Secret struct{ swarm.Secret }
+
+// Config is a stored config.
+type Config struct{ swarm.Config }
+
+// Cluster is the one object that describes the swarm itself.
+type Cluster struct {
+	swarm.Swarm
+	Root RootCA
+	// Removed holds the IDs of removed nodes until their certificates have expired; they are let in no more.
+	Removed map[string]time.Time `json:",omitempty"`
+	// UnlockKey is the key that managers seal their secrets with when AutoLockManagers is on; nil when it is off.
+	UnlockKey []byte `json:",omitempty"`
+}
+
+// RootCA is the cluster's trust: who signs, and during a rotation who will.
+type RootCA struct {
+	Cert []byte // PEM; what nodes trust, the old and the new root during a rotation
+	Key  []byte `json:",omitempty"` // PEM; empty with an external CA alone
+	// Next is the root that a rotation moves to; nil when none is under way.
+	Next *NextRoot `json:",omitempty"`
+}
+
+// NextRoot is the root CA that a running rotation moves the nodes to.
+type NextRoot struct {
+	Cert, Key   []byte // PEM
+	CrossSigned []byte // PEM: Next's key, signed by the old root
+}
+
+// Certificate is a node's certificate and its issuing state.
+type Certificate struct {
+	Role    swarm.NodeRole `json:",omitempty"` // the role in the certificate that the node holds
+	CSR     []byte         `json:",omitempty"` // PEM
+	PEM     []byte         `json:",omitempty"` // the chain that was issued
+	Expires time.Time      `json:",omitzero"`
+}

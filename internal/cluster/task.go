@@ -1,0 +1,82 @@
+package cluster
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+)
+
+// Task is one slot's instance of a service, or a plain container's attachment to an overlay network. It moves one way
+// through its states and is replaced, never moved to another node.
+type Task struct {
+	ID string
+	swarm.Meta
+	ServiceID    string          `json:",omitempty"` // empty: a network attachment of a plain container
+	ServiceName  string          `json:",omitempty"` // a service is never renamed, so this copy cannot go stale
+	SpecID       string          // names a [Spec]
+	Slot         int             `json:",omitempty"` // 1 and up; 0 for global modes
+	NodeID       string          `json:",omitempty"` // empty: not placed yet
+	DesiredState swarm.TaskState // READY, RUNNING, COMPLETE, SHUTDOWN or REMOVE
+	Status       swarm.TaskStatus
+	Attachments  []Attachment            `json:",omitempty"`
+	Ports        []swarm.PortConfig      `json:",omitempty"` // host-mode ports
+	Generic      []swarm.GenericResource `json:",omitempty"` // generic resources given to the task
+	JobIteration uint64                  `json:",omitempty"`
+
+	// LeftIndex is the store index at which the task left load balancing; 0 while it may be in it. SIGTERM waits until
+	// all READY nodes have applied it.
+	LeftIndex uint64 `json:",omitempty"`
+	// LeftAt is when the task left load balancing; the drain time is counted from it.
+	LeftAt time.Time `json:",omitzero"`
+	// StartAfter holds a task at READY until then: the restart delay.
+	StartAfter time.Time `json:",omitzero"`
+	// Failures counts the failures in a row that this slot has had when the task was made; the back-off grows with it.
+	Failures int `json:",omitempty"`
+	// Restarts are the times at which this slot was restarted under its present spec, newest last, as many as
+	// RestartPolicy.MaxAttempts needs.
+	Restarts []time.Time `json:",omitempty"`
+}
+
+// Name is the task's full name, which its container bears: "web.3.<id>", or "web.<node>.<id>" in global modes.
+func (t *Task) Name() string {
+	switch {
+	case t.ServiceName == "":
+		return t.ID
+	case t.Slot == 0:
+		return fmt.Sprintf("%s.%s.%s", t.ServiceName, t.NodeID, t.ID)
+	}
+	return fmt.Sprintf("%s.%d.%s", t.ServiceName, t.Slot, t.ID)
+}
+
+// Attachment is a task's place in one network.
+type Attachment struct {
+	NetworkID string
+	Addresses []netip.Prefix `json:",omitempty"` // one per family; none for networks of the node's own (host, none, bridge)
+	Aliases   []string       `json:",omitempty"`
+}
+
+// Spec is an interned task template: tasks with equal templates share one. A task is out of date when its SpecID is
+// not its service's.
+type Spec struct {
+	ID string // digest of Task and HostPorts; see [SpecID]
+	swarm.Meta
+	Task      swarm.TaskSpec
+	HostPorts []swarm.PortConfig `json:",omitempty"`
+	// RegistryAuth is the client's X-Registry-Auth. It goes only to nodes that run the spec, never out of the API.
+	RegistryAuth string `json:",omitempty"`
+}
+
+// Terminal says whether a task in this state has ended for good.
+func Terminal(s swarm.TaskState) bool { return Rank(s) > Rank(swarm.TaskStateRunning) }
+
+var ranks = map[swarm.TaskState]int{
+	swarm.TaskStateNew: 0, swarm.TaskStateAllocated: 1, swarm.TaskStatePending: 2, swarm.TaskStateAssigned: 3,
+	swarm.TaskStateAccepted: 4, swarm.TaskStatePreparing: 5, swarm.TaskStateReady: 6, swarm.TaskStateStarting: 7,
+	swarm.TaskStateRunning: 8, swarm.TaskStateComplete: 9, swarm.TaskStateShutdown: 10, swarm.TaskStateFailed: 11,
+	swarm.TaskStateRejected: 12, swarm.TaskStateRemove: 13, swarm.TaskStateOrphaned: 14,
+}
+
+// Rank orders task states: a task only ever moves to a higher one. An unknown state ranks 0, as NEW does.
+func Rank(s swarm.TaskState) int { return ranks[s] }
