@@ -13,7 +13,6 @@ import (
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/singleflight"
 )
 
 // Namespace is the containerd namespace that holds the images.
@@ -49,7 +48,7 @@ type Store struct {
 	cfg        Config
 	registries registries
 	log        *slog.Logger
-	pulls      singleflight.Group
+	pulls      flights
 
 	mu      sync.Mutex
 	details map[digest.Digest]*detail // by target digest; content never changes under a digest
