@@ -30,12 +30,26 @@ type Down struct {
 	Root       []byte        `json:",omitempty"` // PEM of the roots to trust, when they changed
 	// HeartbeatPeriod is the cluster's; the node beats five times in it. 0: unchanged.
 	HeartbeatPeriod time.Duration `json:",omitempty"`
+	// Acked is the newest Up.Seq whose statuses are in the store; 0: none new.
+	Acked uint64 `json:",omitempty"`
+	// Calls asks the node to open a reverse stream for each of these.
+	Calls []string `json:",omitempty"`
+}
+
+// Secrets is what a node's tasks need of secrets and configs, in full. It lives in memory only.
+type Secrets struct {
+	Secrets []Secret
+	Configs []Config
 }
 
 // Up is a message from a node to the manager. An empty one is a heartbeat.
 type Up struct {
 	Description *swarm.NodeDescription `json:",omitempty"` // first message, and when it changed
 	Statuses    []TaskReport           `json:",omitempty"`
+	// Seq numbers the messages with statuses in a session, from 1; the node keeps them until Down.Acked names it.
+	Seq uint64 `json:",omitempty"`
+	// Sent is the node's clock at sending. The manager takes the age of a status from it, so that skewed clocks do no harm.
+	Sent time.Time `json:",omitzero"`
 	// Applied is the index of the newest network state that the node's kernel and DNS hold; 0: unchanged.
 	Applied uint64 `json:",omitempty"`
 	// Leaving says that the daemon stops in good order and its containers run on.
