@@ -1,0 +1,43 @@
+# Every target is a line that you could type yourself; `make` alone prints them. What needs an `if` is a Go program.
+export GOFLAGS := -buildvcs=false
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+STAMP := -s -w -X shoal/internal/cluster.Version=$(VERSION)
+CONTAINERD := v2.4.2
+LINT := go tool -modfile=tools/lint/go.mod
+PURE := ./internal/reconcile/... ./internal/schedule/... ./internal/allocate/... ./internal/network/plan/...
+
+.PHONY: help build test unit e2e bench lint generate quickstart quickstart-clean clean ci
+help: ## print these targets
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
+build: bin/containerd bin/runc ## build what a machine needs into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(STAMP)" -o bin/ ./cmd/shoal ./cmd/shoal-sample
+	CGO_ENABLED=0 go build -trimpath -tags "no_grpc osusergo netgo" -ldflags "$(STAMP)" -o bin/ ./cmd/containerd-shim-shoal-v1
+test: lint unit e2e ## everything that must pass before a change lands
+unit: ## unit tests, with the race detector and in random order
+	CGO_ENABLED=1 go test -race -shuffle=on ./cmd/... ./internal/...
+e2e: build ## end-to-end stories against real clusters on this machine (root)
+	go test -timeout 30m ./test/e2e/...
+bench: ## benchmarks of the pure packages
+	go test -run '^$$' -bench . -benchmem $(PURE)
+lint: ## formatting, vet, linters and known vulnerabilities
+	./tools/lint/run
+generate: ## rewrite generated files and golden files
+	go generate ./...
+quickstart: build ## a first cluster with a sample service (root)
+	bin/shoal quickstart
+quickstart-clean: ## remove what quickstart made, without a trace
+	bin/shoal quickstart --remove
+clean: ## remove what build made
+	rm -rf bin
+ci: ## what CI runs
+	./.ci/run
+
+# The foreign binaries change only with their pins. Flags: docs/adr/0003-four-binaries.md.
+bin/containerd: tools/go.sum
+	./tools/prerequisites
+	CGO_ENABLED=0 go build -C tools -trimpath -tags "urfave_cli_no_docs no_btrfs no_devmapper no_zfs no_cri no_tracing osusergo netgo static_build" -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)" -o ../bin/ github.com/containerd/containerd/v2/cmd/containerd
+	@touch $@
+bin/runc: tools/go.sum
+	./tools/prerequisites
+	CGO_ENABLED=1 go build -C tools -trimpath -tags "seccomp urfave_cli_no_docs osusergo netgo" -ldflags "-s -w -extldflags -static" -o ../bin/ github.com/opencontainers/runc
+	@touch $@
