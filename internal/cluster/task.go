@@ -30,6 +30,9 @@ type Task struct {
 	LeftIndex uint64 `json:",omitempty"`
 	// LeftAt is when the task left load balancing; the drain time is counted from it.
 	LeftAt time.Time `json:",omitzero"`
+	// StartedAt is when the task was first RUNNING (Status.Timestamp of that report); update monitors and the restart
+	// back-off count from it. It stays when the task ends.
+	StartedAt time.Time `json:",omitzero"`
 	// StartAfter holds a task at READY until then: the restart delay.
 	StartAfter time.Time `json:",omitzero"`
 	// Failures counts the failures in a row that this slot has had when the task was made; the back-off grows with it.

@@ -25,6 +25,7 @@ type Input struct {
 	// Index is the store index that the commit of the plan will have; it becomes LeftIndex of tasks that leave load
 	// balancing.
 	Index uint64
+	// Now is the time of the pass; not later than the commit's own time, which becomes CreatedAt of what is created.
 	Now   time.Time
 	NewID func() string
 }
@@ -58,5 +59,56 @@ func (p *Plan) Empty() bool {
 	return len(p.Create) == 0 && len(p.Update) == 0 && len(p.Delete) == 0 && p.Service == nil
 }
 
-// Service says what one service needs next. It reads only in.
-func Service(in Input) Plan { return Plan{} }
+// Service says what one service needs next. It reads only in, and costs O(tasks of the service), in global modes plus
+// O(nodes).
+func Service(in Input) Plan {
+	p := newPlanner(in)
+	switch {
+	case in.Service == nil:
+		p.svc = nil
+		p.removed()
+	case isJob(in.Service):
+		p.job()
+	default:
+		p.serve()
+	}
+	return p.finish()
+}
+
+// serve keeps a replicated or global service as it should be.
+func (p *planner) serve() {
+	for _, it := range p.items {
+		p.book(it)
+	}
+	targets := p.targets()
+	wanted := make(map[*slot]bool, len(targets))
+	for _, s := range targets {
+		wanted[s] = true
+	}
+	for _, key := range p.keys {
+		if s := p.slots[key]; !wanted[s] {
+			p.clear(s)
+		}
+	}
+	r := p.rollout(targets)
+	if !r.rolledBack {
+		for _, s := range targets {
+			p.fill(s, r)
+		}
+		p.complete(r, targets)
+	}
+	for _, s := range targets {
+		p.settle(s)
+		p.reap(s, r.keep(p, s))
+	}
+}
+
+// settle moves the tasks of a slot on that wait for something: to leave, or to start.
+func (p *planner) settle(s *slot) {
+	for _, it := range s.items {
+		if it.asked() && !it.ended() {
+			p.stop(it, swarm.TaskStateShutdown)
+		}
+	}
+	p.promote(s)
+}

@@ -54,3 +54,11 @@ func Place(g Group, nodes *Nodes) (placed []Binding, refused []Refusal) { return
 
 // Fits says whether spec's placement constraints and platforms allow node, whatever its state and load.
 func Fits(spec *cluster.Spec, node *cluster.Node) bool { return true }
+
+// Matcher is Fits with the constraints of spec parsed once.
+func Matcher(spec *cluster.Spec) func(*cluster.Node) bool {
+	return func(*cluster.Node) bool { return true }
+}
+
+// Frees says whether the end of another task could help a task that was refused for that reason.
+func Frees(reason string) bool { return false }

@@ -1,0 +1,32 @@
+package reconcile
+
+import "shoal/internal/cluster"
+import "github.com/moby/moby/api/types/swarm"
+
+// keep names tasks of a slot that stay although they have ended: an update counts by them.
+type keep map[*item]bool
+
+// reap deletes the records of ended tasks that the history has no room for, and of removed ones.
+func (p *planner) reap(s *slot, k keep) {
+	if len(s.actives()) == 0 && s.newest() != nil {
+		if k == nil {
+			k = keep{}
+		}
+		k[s.newest()] = true // it says why the slot is empty
+	}
+	kept := 0
+	for i := len(s.items) - 1; i >= 0; i-- {
+		it := s.items[i]
+		switch {
+		case it.deleted:
+		case cluster.Rank(it.DesiredState) >= cluster.Rank(swarm.TaskStateRemove) && (it.ended() || it.lost()):
+			it.deleted = true
+		case !it.ended():
+		case p.in.History < 0 || kept < p.in.History:
+			kept++
+		case k[it]:
+		default:
+			it.deleted = true
+		}
+	}
+}
