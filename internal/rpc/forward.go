@@ -1,0 +1,59 @@
+package rpc
+
+import (
+	"context"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/swarm"
+	"google.golang.org/grpc/metadata"
+
+	"shoal/internal/cluster"
+	"shoal/internal/store"
+)
+
+// errNoLeader is Docker's sentence for it.
+var errNoLeader = cluster.Errorf(errdefs.ErrUnavailable, "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.") //nolint:staticcheck // Docker's sentence, which clients match on
+
+// forward has the leader answer a call, in the caller's name.
+func (s *Server) forward(ctx context.Context, caller Caller, m *method, request, reply any) error {
+	_, addr := s.leaderNow()
+	if addr == "" || caller.Forwarded { // the one who forwarded thought that we lead: its view is older than ours
+		return errNoLeader
+	}
+	client, err := s.dialer.get(ctx, addr)
+	if err != nil {
+		return err
+	}
+	ctx = metadata.NewOutgoingContext(ctx, metadata.Pairs(keyForwarded, "1", keyID, caller.ID, keyRole, string(caller.Role), keyAddr, caller.Addr))
+	return fromStatus(client.conn.Invoke(ctx, m.name, request, reply))
+}
+
+// leaderNow is who leads and where; empty while nobody does, or its address is not known here yet.
+func (s *Server) leaderNow() (id, addr string) {
+	g := s.config.Group()
+	if g == nil {
+		return "", ""
+	}
+	id = g.Leader()
+	if id == "" {
+		return "", ""
+	}
+	if id == s.config.Identity.Subject().NodeID {
+		return id, s.config.Advertise
+	}
+	if n := store.Nodes.Get(s.config.Store.View(), id); n != nil && n.ManagerStatus != nil {
+		addr = n.ManagerStatus.Addr
+	}
+	return id, addr
+}
+
+// Managers lists the managers that have an address, in the order of their IDs.
+func Managers(r store.Reader) []swarm.Peer {
+	var list []swarm.Peer
+	for n := range store.Nodes.All(r) {
+		if n.Spec.Role == swarm.NodeRoleManager && n.ManagerStatus != nil && n.ManagerStatus.Addr != "" {
+			list = append(list, swarm.Peer{NodeID: n.ID, Addr: n.ManagerStatus.Addr})
+		}
+	}
+	return list
+}

@@ -1,0 +1,157 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+)
+
+// The protocols of the port, by ALPN.
+const (
+	protoGRPC = "h2"
+	protoRaft = "shoal-raft"
+	protoAPI  = "shoal-api"
+)
+
+// Bounds on callers that have not said who they are.
+const (
+	handshakeTime = 10 * time.Second // to finish a handshake
+	anonymousTime = time.Minute      // to join, for connections without a certificate
+	maxHandshakes = 8192             // at once
+	maxFromOne    = 1024             // of them from one address
+)
+
+// greet makes the handshake and gives the connection to whom its protocol names.
+func (s *Server) greet(raw net.Conn) {
+	conn := tls.Server(raw, s.config.Identity.Server(protoGRPC, protoRaft, protoAPI))
+	ctx, cancel := context.WithTimeout(s.ctx, handshakeTime)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		s.log.Debug("port 2377: handshake", "remote", raw.RemoteAddr(), "err", err)
+		raw.Close()
+		return
+	}
+	state := conn.ConnectionState()
+	caller, err := s.holder(state)
+	if err == nil {
+		err = s.known(caller)
+	}
+	if err != nil {
+		s.log.Warn("port 2377: refused", "remote", raw.RemoteAddr(), "err", err)
+		conn.Close()
+		return
+	}
+	manager := caller.Role == swarm.NodeRoleManager
+	switch {
+	case state.NegotiatedProtocol == protoGRPC && caller.ID == "":
+		s.forGRPC.put(newBrief(conn, anonymousTime))
+	case state.NegotiatedProtocol == protoGRPC:
+		s.forGRPC.put(conn)
+	case state.NegotiatedProtocol == protoRaft && manager:
+		s.forRaft.put(conn)
+	case state.NegotiatedProtocol == protoAPI && manager:
+		s.forAPI.put(plain{conn})
+	default:
+		s.log.Warn("port 2377: refused", "remote", raw.RemoteAddr(), "node", caller.ID, "protocol", state.NegotiatedProtocol)
+		conn.Close()
+	}
+}
+
+// gate counts the handshakes under way.
+type gate struct {
+	mu    sync.Mutex
+	total int
+	open  map[string]int // by address
+}
+
+func (g *gate) enter(host string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.total >= maxHandshakes || g.open[host] >= maxFromOne {
+		return false
+	}
+	g.total++
+	g.open[host]++
+	return true
+}
+
+func (g *gate) leave(host string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.total--
+	if g.open[host]--; g.open[host] <= 0 {
+		delete(g.open, host)
+	}
+}
+
+// queue is a listener whose connections are put into it.
+type queue struct {
+	addr  net.Addr
+	conns chan net.Conn
+	done  chan struct{}
+	end   sync.Once
+	once  sync.Once // for who serves it
+}
+
+func newQueue(addr net.Addr) *queue {
+	return &queue{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func (q *queue) put(conn net.Conn) {
+	select {
+	case q.conns <- conn:
+	case <-q.done:
+		conn.Close()
+	case <-time.After(handshakeTime): // nobody serves this protocol here
+		conn.Close()
+	}
+}
+
+// Accept waits for a connection.
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case conn := <-q.conns:
+		return conn, nil
+	case <-q.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept.
+func (q *queue) Close() error {
+	q.end.Do(func() { close(q.done) })
+	return nil
+}
+
+// Addr is where others reach the port.
+func (q *queue) Addr() net.Addr { return q.addr }
+
+// advertised is an address as text.
+type advertised string
+
+// Network is always TCP.
+func (advertised) Network() string  { return "tcp" }
+func (a advertised) String() string { return string(a) }
+
+// brief is a connection that ends after a time, whatever is done with it.
+type brief struct {
+	*tls.Conn
+	timer *time.Timer
+}
+
+func newBrief(conn *tls.Conn, life time.Duration) *brief {
+	return &brief{conn, time.AfterFunc(life, func() { conn.Close() })}
+}
+
+// Close ends the connection now.
+func (b *brief) Close() error {
+	b.timer.Stop()
+	return b.Conn.Close()
+}
+
+// plain hides from net/http that a connection is TLS's: it serves only protocols that it knows, by ALPN.
+type plain struct{ net.Conn }
