@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/moby/moby/api/types/container"
 )
 
 // Namespace is the containerd namespace that holds every container and image of the daemon.
@@ -26,18 +27,12 @@ type Config struct {
 	Version      string            // EngineVersion of the node's description; optional
 	Labels       map[string]string // the engine's labels (dockerd --label); optional
 	// LogConfig is the log driver and its options for containers that name none; json-file when empty.
-	LogConfig LogConfig
+	LogConfig container.LogConfig
 	// DNS, DNSSearch and DNSOptions serve containers that name none; the node's resolv.conf when empty.
 	DNS, DNSSearch, DNSOptions []string
 	Init                       bool // makes --init the default
 	Parallel                   int  // how many containers are prepared at once; 8 when 0
 	Log                        *slog.Logger
-}
-
-// LogConfig names a log driver and its options.
-type LogConfig struct {
-	Type   string
-	Config map[string]string
 }
 
 // Containerd gives the present connection to containerd; the supervisor of package containerd is the one body.
@@ -51,6 +46,8 @@ type Engine struct {
 	log   *slog.Logger
 	bus   *Bus
 	slots chan struct{} // bounds how many containers are made at once
+	node  Node          // what the kernel can do
+	execs execs
 
 	ctx    context.Context // ends with Close; the life of every watcher
 	cancel context.CancelFunc
