@@ -115,3 +115,17 @@ func (f Filters) Bool(key string, absent bool) (bool, error) {
 	}
 	return yes, nil
 }
+
+// Fold is Exact without regard to case.
+func (f Filters) Fold(key, value string) bool {
+	return len(f[key]) == 0 || slices.ContainsFunc(f[key], func(want string) bool { return strings.EqualFold(want, value) })
+}
+
+// NotLabels says whether none of the key's values, "name" or "name=value", holds of labels.
+func (f Filters) NotLabels(key string, labels map[string]string) bool {
+	return !slices.ContainsFunc(f[key], func(want string) bool {
+		name, value, exact := strings.Cut(want, "=")
+		have, ok := labels[name]
+		return ok && (!exact || have == value)
+	})
+}
