@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/go-units"
@@ -125,4 +126,13 @@ func writeJSON(w http.ResponseWriter, code int, v any) error {
 	w.WriteHeader(code)
 	_, err = w.Write(append(body, '\n'))
 	return err
+}
+
+func badParam(name, value string) error {
+	return cluster.Errorf(errdefs.ErrInvalidArgument, "invalid value %q for %q", value, name)
+}
+
+// timeParam reads a moment of the query; see [parseTime].
+func timeParam(r *http.Request, name string) (time.Time, error) {
+	return parseTime(name, r.URL.Query().Get(name), time.Now())
 }

@@ -66,7 +66,7 @@ func wildness(segments []string) int {
 // find returns the route of a request with its path values. ErrNotFound "page not found": the path is unknown, or not
 // in this version; errMethod: only the method is.
 func (t table) find(method, path string, v version) (*route, map[string]string, error) {
-	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	parts := strings.Split(strings.TrimPrefix(strings.TrimSuffix(path, "/"), "/"), "/")
 	known := false
 	for i := range t {
 		rt := &t[i]

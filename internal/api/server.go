@@ -74,6 +74,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(began))
 	}()
+	s.setServerHeaders(rec.Header())
 	if err := s.serve(rec, r); err != nil {
 		if rec.status != 0 { // the answer has begun: all that is left is to end it
 			s.log.Debug("answer cut short", "method", r.Method, "path", r.URL.Path, "error", err)
@@ -96,7 +97,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	for name, value := range params {
 		r.SetPathValue(name, value)
 	}
-	setServerHeaders(w)
 	r = r.WithContext(context.WithValue(r.Context(), versionKey{}, v))
 	if rt.scope == swarmScope {
 		if done, err := s.forward(w, r); done || err != nil {
@@ -119,6 +119,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request) (bool, error) {
 	if leader == nil {
 		return false, errNoLeader()
 	}
+	dropServerHeaders(w.Header())
 	leader.ServeHTTP(w, r)
 	return true, nil
 }
