@@ -16,15 +16,15 @@ type branch struct {
 	order    heap // of children: own, then place
 }
 
-// label reads what a preference spreads over.
-type label func(*cluster.Node) string
+// spreadLabel reads what a preference spreads over.
+type spreadLabel func(*cluster.Node) string
 
 // spreads are the labels of spec's preferences, outermost first. What is no label preference is passed over.
-func spreads(spec *cluster.Spec) []label {
+func spreads(spec *cluster.Spec) []spreadLabel {
 	if spec.Task.Placement == nil {
 		return nil
 	}
-	var out []label
+	var out []spreadLabel
 	for _, p := range spec.Task.Placement.Preferences {
 		if p.Spread == nil {
 			continue
@@ -43,7 +43,7 @@ func spreads(spec *cluster.Spec) []label {
 }
 
 // grow makes the tree over candidates, which are in the order of their IDs. Nodes without a label are together.
-func (pl *placement) grow(candidates []int32, labels []label) *branch {
+func (pl *placement) grow(candidates []int32, labels []spreadLabel) *branch {
 	if len(labels) == 0 {
 		b := &branch{nodes: pl.ranks(candidates)}
 		for _, i := range candidates {
