@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
 )
 
 // diskLog is Raft's log and small state in one raft-wal directory, sealed or not. It is what raft-wal lacks: after a
@@ -22,8 +23,9 @@ type diskLog struct {
 	write  sync.Mutex // one writer at a time; taken before mu
 	broken error      // guarded by write: why the WAL must be opened again before the next write
 
-	mu  sync.RWMutex // guards which WAL is open: entries are read while others are written
-	wal *wal.WAL     // nil after a failed reopening, and when closed
+	mu   sync.RWMutex // guards which WAL is open: entries are read while others are written
+	wal  *wal.WAL     // nil after a failed reopening, and when closed
+	meta *metadb.BoltMetaDB
 }
 
 var errLogClosed = errors.New("the log is closed")
@@ -36,11 +38,23 @@ func openLog(dir string, segment int, seal *Sealer, logger hclog.Logger) (*diskL
 	return l, l.open()
 }
 
-func (l *diskLog) open() (err error) {
-	l.wal, err = wal.Open(l.dir, wal.WithSegmentSize(l.segment), wal.WithLogger(l.logger))
+func (l *diskLog) open() error {
+	l.meta = &metadb.BoltMetaDB{}
+	w, err := wal.Open(l.dir, wal.WithSegmentSize(l.segment), wal.WithLogger(l.logger), wal.WithMetaStore(l.meta))
 	if err != nil {
-		l.wal = nil
+		return errors.Join(err, l.meta.Close())
 	}
+	l.wal = w
+	return nil
+}
+
+// close closes what is open; raft-wal leaves its metadata open, and so locked.
+func (l *diskLog) close() error {
+	if l.wal == nil {
+		return nil
+	}
+	err := errors.Join(l.wal.Close(), l.meta.Close())
+	l.wal = nil
 	return err
 }
 
@@ -76,11 +90,8 @@ func (l *diskLog) reopen() error {
 	if errors.Is(l.broken, errLogClosed) {
 		return l.broken
 	}
-	if l.wal != nil {
-		if err := l.wal.Close(); err != nil {
-			l.logger.Warn("close the failed log", "error", err)
-		}
-		l.wal = nil
+	if err := l.close(); err != nil {
+		l.logger.Warn("close the failed log", "error", err)
 	}
 	if err := l.open(); err != nil {
 		return err
@@ -165,10 +176,5 @@ func (l *diskLog) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broken = errLogClosed
-	if l.wal == nil {
-		return nil
-	}
-	err := l.wal.Close()
-	l.wal = nil
-	return err
+	return l.close()
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -95,41 +93,13 @@ func (c *Config) raft() *raft.Config {
 type Node struct {
 	config    Config
 	raft      *raft.Raft
-	log       *diskLog
+	disk      *disk
 	leader    *leaderCh
 	health    *health
 	observer  *raft.Observer
 	change    sync.Mutex // one membership change at a time
 	closeOnce sync.Once
 	closeErr  error
-}
-
-// disk is what a node keeps below its Dir.
-type disk struct {
-	log   *diskLog
-	snaps raft.SnapshotStore
-}
-
-func openDisk(c Config) (*disk, error) {
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, err
-	}
-	if err := checkSeal(c.Dir, c.Seal); err != nil {
-		return nil, err
-	}
-	logger := newLogger(c.Log)
-	log, err := openLog(filepath.Join(c.Dir, "wal"), c.SegmentSize, c.Seal, logger)
-	if err != nil {
-		return nil, err
-	}
-	files, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, logger)
-	if err != nil {
-		return nil, errors.Join(err, log.Close())
-	}
-	if c.Seal == nil {
-		return &disk{log, files}, nil
-	}
-	return &disk{log, &sealedSnapshots{files, c.Seal}}, nil
 }
 
 // Open starts the node on what Dir holds, or on nothing: it then waits to be added by a leader, unless
@@ -145,17 +115,17 @@ func Open(config Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open raft state: %w", err)
 	}
-	n := &Node{config: c, log: d.log, leader: newLeaderCh(), health: newHealth()}
+	n := &Node{config: c, disk: d, leader: newLeaderCh(), health: newHealth()}
 	rc := c.raft()
 	rc.NotifyCh = n.leader.notify
 	if c.Bootstrap {
 		if err := bootstrap(rc, d, c); err != nil {
-			return nil, errors.Join(fmt.Errorf("bootstrap raft: %w", err), d.log.Close())
+			return nil, errors.Join(fmt.Errorf("bootstrap raft: %w", err), d.close())
 		}
 	}
 	f := &fsm{store: c.Store, log: c.Log, failed: n.fail}
 	if n.raft, err = raft.NewRaft(rc, f, d.log, d.log, d.snaps, c.Transport); err != nil {
-		return nil, errors.Join(fmt.Errorf("start raft: %w", err), d.log.Close())
+		return nil, errors.Join(fmt.Errorf("start raft: %w", err), d.close())
 	}
 	n.observer = n.health.observe(n.raft)
 	go n.leader.run(func() error { return n.raft.Barrier(0).Error() })
@@ -235,7 +205,7 @@ func (n *Node) Close() error {
 		n.health.stop()
 		err := n.raft.Shutdown().Error()
 		n.leader.stop()
-		n.closeErr = errors.Join(err, n.log.Close())
+		n.closeErr = errors.Join(err, n.disk.close())
 	})
 	return n.closeErr
 }
@@ -262,5 +232,5 @@ func Recover(config Config) error {
 		err = raft.RecoverCluster(c.raft(), f, d.log, d.log, d.snaps, c.Transport, only(c))
 		err = errors.Join(err, f.err)
 	}
-	return errors.Join(err, d.log.Close())
+	return errors.Join(err, d.close())
 }

@@ -57,7 +57,7 @@ func encodeEntry(b *batch) ([]byte, error) {
 }
 
 // decodeEntry reads and checks all of an entry, so that applying it cannot fail.
-func decodeEntry(encoded []byte, index uint64) (*entry, error) {
+func decodeEntry(encoded []byte, now *state) (*entry, error) {
 	var e entry
 	if err := cluster.Unmarshal(encoded, &e); err != nil {
 		return nil, fmt.Errorf("decode entry: %w", err)
@@ -65,10 +65,9 @@ func decodeEntry(encoded []byte, index uint64) (*entry, error) {
 	if e.Format != format {
 		return nil, cluster.Errorf(errdefs.ErrNotImplemented, "entry has format %d, this version of shoal knows %d", e.Format, format)
 	}
-	if e.Base != index {
-		return nil, fmt.Errorf("%w: it was made on %d, the store is at %d", ErrStale, e.Base, index)
+	if e.Base != now.index {
+		return nil, fmt.Errorf("%w: it was made on %d, the store is at %d", ErrStale, e.Base, now.index)
 	}
-	empty := newState()
 	for _, tx := range e.Txs {
 		for i := range tx {
 			c := &tx[i]
@@ -79,7 +78,7 @@ func decodeEntry(encoded []byte, index uint64) (*entry, error) {
 				continue
 			}
 			var err error
-			if c.object, err = empty.tables[c.Table].decode(c.ID, c.Object); err != nil {
+			if c.object, err = now.tables[c.Table].decode(c.ID, c.Object); err != nil {
 				return nil, err
 			}
 			c.Object = nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -118,13 +119,12 @@ func readSnapshot(r io.Reader) (*state, error) {
 	next := newState()
 	next.index, next.at = head.Index, head.At
 	for {
-		sum := in.sum.Sum(nil)
 		var record snapshotRecord
 		if err := in.item(&record); err != nil {
 			return nil, err
 		}
 		if record.Table == trailer {
-			if !bytes.Equal(sum, record.Object) {
+			if !bytes.Equal(in.sum.Sum(nil), record.Object) {
 				return nil, cluster.Errorf(errdefs.ErrDataLoss, "its checksum is wrong: the snapshot is damaged")
 			}
 			return next, nil
@@ -142,17 +142,20 @@ func readSnapshot(r io.Reader) (*state, error) {
 
 type itemReader struct {
 	decoder *cbor.Decoder
-	sum     hash.Hash
+	last    cbor.RawMessage
+	sum     hash.Hash // of all items before the last one
 }
 
 func (r *itemReader) item(v any) error {
-	var raw cbor.RawMessage
-	if err := r.decoder.Decode(&raw); err != nil {
-		if err == io.EOF {
+	r.sum.Write(r.last)
+	if err := r.decoder.Decode(&r.last); err != nil {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return fmt.Errorf("the snapshot is cut short or damaged: %w", err)
+		return cluster.Errorf(errdefs.ErrDataLoss, "the snapshot is cut short or damaged: %v", err)
 	}
-	r.sum.Write(raw)
-	return cluster.Unmarshal(raw, v)
+	if err := cluster.Unmarshal(r.last, v); err != nil {
+		return cluster.Errorf(errdefs.ErrDataLoss, "the snapshot is damaged: %v", err)
+	}
+	return nil
 }

@@ -84,7 +84,7 @@ func (s *Store) Apply(entry []byte) error {
 		s.publish(b.after, b.events)
 		return nil
 	}
-	e, err := decodeEntry(entry, now.index)
+	e, err := decodeEntry(entry, now)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func (h *history) add(events []Event) {
 		h.ring[e.Index%maxEvents] = e
 		h.next = e.Index + 1
 		h.changes += len(e.Changes)
-		// The slot of an event that is maxEvents older was just reused, so it must have been dropped: see below.
+		// One slot less than there are is used, so that the slot of the next event is always free.
 		for h.next-h.first >= maxEvents || (h.changes > maxChanges && h.next-h.first > 1) {
 			h.changes -= len(h.ring[h.first%maxEvents].Changes)
 			h.ring[h.first%maxEvents] = Event{}
