@@ -1,0 +1,114 @@
+package dispatch
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"shoal/internal/store"
+)
+
+// looksPerPeriod is how often a heartbeat period the beats are looked at.
+const looksPerPeriod = 20
+
+// beats looks for late nodes until ctx ends.
+func (t *term) beats(ctx context.Context) error {
+	timer := time.NewTimer(t.period() / looksPerPeriod)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			timer.Reset(t.period() / looksPerPeriod)
+			if err := t.look(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (t *term) look(ctx context.Context) error {
+	now, period := t.dispatcher.config.Now(), t.period()
+	var down, ask []string
+	t.mu.Lock()
+	for id, m := range t.members {
+		if m.down {
+			continue
+		}
+		switch judge(m.beat, period, now) {
+		case Wait:
+		case Probe:
+			m.beat.probe = probeAsked
+			ask = append(ask, id)
+		case Down:
+			down = append(down, id)
+		}
+	}
+	t.mu.Unlock()
+	for _, id := range ask {
+		t.probe(ctx, id)
+	}
+	if len(down) == 0 {
+		return nil
+	}
+	slices.Sort(down)
+	return t.fall(ctx, down, now)
+}
+
+// probe finds out whether a silent node's machine lives, beside the rest.
+func (t *term) probe(ctx context.Context, nodeID string) {
+	n := store.Nodes.Get(t.store.View(), nodeID)
+	if n == nil {
+		return
+	}
+	addr := machineAddr(n)
+	t.running.Go(func() {
+		result := probeAlive // without an address nobody can tell: the longer wait
+		if addr != "" && !t.dispatcher.config.Reach(ctx, addr) {
+			result = probeDead
+		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if m := t.members[nodeID]; m != nil && m.beat.probe == probeAsked {
+			m.beat.probe = result
+		}
+	})
+}
+
+// fall writes that nodes are DOWN.
+func (t *term) fall(ctx context.Context, ids []string, now time.Time) error {
+	t.dispatcher.config.Log.Warn("nodes are down", "nodes", ids)
+	_, err := t.store.Update(ctx, func(tx *store.Tx) error {
+		for _, id := range ids {
+			have := store.Nodes.Get(tx, id)
+			if have == nil || have.Status.State == swarm.NodeStateDown {
+				continue
+			}
+			n := *have
+			n.Status.State, n.Status.Message = swarm.NodeStateDown, "heartbeat failure"
+			n.Falls = fallen(n.Falls, now)
+			store.Nodes.Put(tx, &n)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	for _, id := range ids {
+		m := t.members[id]
+		if m == nil || judge(m.beat, t.period(), t.dispatcher.config.Now()) != Down {
+			continue // it came back meanwhile, and its registration came after this write or is yet to
+		}
+		m.down, m.ready = true, false
+		if m.session != nil {
+			m.session.cancel(errNotHeard)
+		}
+	}
+	t.mu.Unlock()
+	t.recount()
+	return nil
+}

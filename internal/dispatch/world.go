@@ -1,0 +1,173 @@
+package dispatch
+
+import (
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"shoal/internal/cluster"
+	"shoal/internal/rpc"
+	"shoal/internal/store"
+)
+
+// world is what sessions work from: a view and what many of them need of it, worked out once and shared. It never
+// changes; parts that a change did not touch are the same pointers as in the world before.
+type world struct {
+	view     store.View
+	index    uint64 // everything up to it is in the parts below
+	links    map[string]*cell[*cluster.NetworkLink]
+	ports    *cell[[]cluster.Port]
+	ingress  string // the ingress network's ID; empty while no port is published
+	nodes    *cell[[]cluster.NodeLink]
+	managers *cell[[]swarm.Peer]
+	root     []byte
+	period   time.Duration
+}
+
+// cell is a part of a world, worked out when it is first needed.
+type cell[T any] struct{ get func() T }
+
+func newCell[T any](f func() T) *cell[T] { return &cell[T]{sync.OnceValue(f)} }
+
+// link returns the cell of a network, nil when nothing is known of it.
+func (w *world) link(id string) *cell[*cluster.NetworkLink] { return w.links[id] }
+
+// network is the state of the data plane of a node with tasks in those networks, and what it was made of: while that is
+// the same, so is the state.
+func (w *world) network(networks []string) networkParts {
+	var parts networkParts
+	seen := false
+	for _, id := range networks {
+		seen = seen || id == w.ingress
+		if c := w.link(id); c != nil {
+			parts.links = append(parts.links, c)
+			parts.ids = append(parts.ids, id)
+		}
+	}
+	if c := w.link(w.ingress); c != nil && !seen {
+		parts.links = append(parts.links, c)
+		parts.ids = append(parts.ids, w.ingress)
+	}
+	if len(parts.links) > 0 { // without a network a node needs no peers, and is not told of each node that joins
+		parts.nodes = w.nodes
+	}
+	if w.ingress != "" {
+		parts.ports = w.ports
+	}
+	return parts
+}
+
+// networkParts is what a network state is made of.
+type networkParts struct {
+	nodes *cell[[]cluster.NodeLink]
+	ports *cell[[]cluster.Port]
+	links []*cell[*cluster.NetworkLink]
+	ids   []string
+}
+
+func (p networkParts) same(q networkParts) bool {
+	if p.nodes != q.nodes || p.ports != q.ports || len(p.links) != len(q.links) {
+		return false
+	}
+	for i := range p.links {
+		if p.links[i] != q.links[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func (p networkParts) state(index uint64) *cluster.NetworkState {
+	state := &cluster.NetworkState{Index: index}
+	if p.nodes != nil {
+		state.Nodes = p.nodes.get()
+	}
+	if p.ports != nil {
+		state.Ports = p.ports.get()
+	}
+	for _, c := range p.links {
+		if link := c.get(); link != nil {
+			state.Networks = append(state.Networks, *link)
+		}
+	}
+	return state
+}
+
+// changes is what a new world must work out again.
+type changes struct {
+	all      bool            // everything: a term begins, or the watch fell behind
+	networks map[string]bool // links
+	nodes    bool
+	managers bool
+	ports    bool
+	cluster  bool
+	sets     map[string]bool // nodes whose set of tasks or own object changed
+	everyone bool            // something that any node may hold changed
+}
+
+func (c *changes) none() bool {
+	return !c.all && !c.nodes && !c.managers && !c.ports && !c.cluster && !c.everyone && len(c.networks) == 0 && len(c.sets) == 0
+}
+
+// next returns the world after those changes. published are the services with a port in the mesh, sorted.
+func (w *world) next(view store.View, index uint64, c *changes, published func() []string) *world {
+	n := *w
+	n.view, n.index = view, index
+	if c.all || c.cluster {
+		n.root, n.period = nil, DefaultPeriod
+		if cl := store.ClusterOf(view); cl != nil {
+			n.root = cl.Root.Cert
+			if p := cl.Spec.Dispatcher.HeartbeatPeriod; p > 0 {
+				n.period = p
+			}
+		}
+	}
+	if c.all || c.nodes {
+		n.nodes = newCell(func() []cluster.NodeLink { return NodeLinks(view) })
+	}
+	if c.all || c.managers {
+		n.managers = newCell(func() []swarm.Peer { return rpc.Managers(view) })
+	}
+	n.relink(view, c)
+	if c.all || c.ports || len(c.networks) > 0 {
+		services := published()
+		ingress := ingressID(view)
+		n.ingress = ""
+		if len(services) > 0 {
+			n.ingress = ingress
+		}
+		if c.all || c.ports || c.networks[ingress] {
+			n.ports = newCell(func() []cluster.Port { return Ports(view, services, ingress) })
+		}
+	}
+	return &n
+}
+
+// relink renews the cells of the networks that changed.
+func (w *world) relink(view store.View, c *changes) {
+	if !c.all && len(c.networks) == 0 {
+		return
+	}
+	links := make(map[string]*cell[*cluster.NetworkLink], len(w.links))
+	renew := func(id string) {
+		if store.Networks.Get(view, id) == nil {
+			delete(links, id)
+			return
+		}
+		links[id] = newCell(func() *cluster.NetworkLink { return Link(view, id) })
+	}
+	if c.all {
+		for n := range store.Networks.All(view) {
+			renew(n.ID)
+		}
+	} else {
+		for id, cell := range w.links {
+			links[id] = cell
+		}
+		for id := range c.networks {
+			renew(id)
+		}
+	}
+	w.links = links
+}
