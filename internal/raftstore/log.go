@@ -22,6 +22,7 @@ type diskLog struct {
 
 	write  sync.Mutex // one writer at a time; taken before mu
 	broken error      // guarded by write: why the WAL must be opened again before the next write
+	ghosts bool       // guarded by write: what could not be written may be there after all
 
 	mu   sync.RWMutex // guards which WAL is open: entries are read while others are written
 	wal  *wal.WAL     // nil after a failed reopening, and when closed
@@ -97,8 +98,21 @@ func (l *diskLog) reopen() error {
 		return err
 	}
 	l.logger.Info("log opened again", "after", l.broken)
-	l.broken = nil
+	l.broken, l.ghosts = nil, true
 	return nil
+}
+
+// exorcise removes entries that were reported as failed and yet came to lie on disk, before others take their indexes.
+func (l *diskLog) exorcise(w *wal.WAL, next uint64) error {
+	if !l.ghosts {
+		return nil
+	}
+	last, err := w.LastIndex()
+	if err == nil && last >= next {
+		err = w.DeleteRange(next, last)
+	}
+	l.ghosts = err != nil
+	return err
 }
 
 // FirstIndex is 0 for an empty log.
@@ -136,7 +150,12 @@ func (l *diskLog) StoreLogs(logs []*raft.Log) error {
 		}
 		logs = sealed
 	}
-	return l.writing(func(w *wal.WAL) error { return w.StoreLogs(logs) })
+	return l.writing(func(w *wal.WAL) error {
+		if err := l.exorcise(w, logs[0].Index); err != nil {
+			return err
+		}
+		return w.StoreLogs(logs)
+	})
 }
 
 // DeleteRange removes the beginning or the end of the log.

@@ -58,11 +58,11 @@ func (n *Node) checkSpace(entry int) error {
 		return fmt.Errorf("free space of %s: %w", n.config.Dir, err)
 	}
 	free := fs.Bavail * uint64(fs.Bsize)
-	need := 2*uint64(n.config.SegmentSize) + 2*uint64(entry)
+	need := uint64(max(0, 2*n.config.SegmentSize+2*entry))
 	if free < need {
 		return cluster.Errorf(errdefs.ErrResourceExhausted,
-			"no space left for the swarm's log: %s has %d MiB free and needs %d MiB; free some and try again",
-			n.config.Dir, free>>20, need>>20)
+			"no space left for the swarm's log: %s has %d KiB free and needs %d KiB; free some and try again",
+			n.config.Dir, free>>10, need>>10)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (s *sealedSnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, er
 	}
 	clear := *meta
 	clear.Size = clearSize(meta.Size)
-	return &clear, &sealReader{r: bufio.NewReaderSize(r, sealedChunk), file: r, chunks: chunks{s.seal, meta.Index, meta.Term, nil, 0}}, nil
+	return &clear, newSealReader(r, s.seal, meta.Index, meta.Term), nil
 }
 
 type sealedSink struct {
@@ -144,11 +144,15 @@ func (s *sealWriter) flush(last bool) error {
 }
 
 type sealReader struct {
-	r      *bufio.Reader // holds more than a chunk, so that the end can be seen
+	r      *bufio.Reader
 	file   io.Closer
 	chunks chunks
 	rest   []byte // opened and not read yet
 	ended  bool
+}
+
+func newSealReader(r io.ReadCloser, seal *Sealer, index, term uint64) *sealReader {
+	return &sealReader{r: bufio.NewReaderSize(r, sealedChunk), file: r, chunks: chunks{seal: seal, index: index, term: term}}
 }
 
 func (s *sealReader) Read(b []byte) (int, error) {
