@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/cluster"
 )
@@ -73,6 +74,10 @@ type Container struct {
 	run     *run          // the present or the last run; nil before the first
 	changed chan struct{} // closed and replaced on every change of rec.State
 	removed bool
+	meeting []*meeting         // who waits for the streams of the next run
+	ports   []swarm.PortConfig // host-mode ports of a task; set before the first build
+	files   []file             // secrets and configs of a task; set before the first build
+	pending *run               // built and not begun
 }
 
 // ID returns the container's full ID, 64 hexadecimal characters.
