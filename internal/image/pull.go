@@ -36,12 +36,12 @@ func (s *Store) Pull(ctx context.Context, ref, auth string, progress Progress) (
 	}
 	ctx, cl := s.client(ctx)
 	name := recordName(n)
-	progress(jsonstream.Message{Status: "Pulling from " + reference.Path(n), ID: tagOf(n)})
 	resolver := s.registries.resolver(creds)
 	_, desc, err := resolver.Resolve(ctx, name)
 	if err != nil {
 		return nil, pullError(n, err)
 	}
+	progress(jsonstream.Message{Status: "Pulling from " + reference.Path(n), ID: tagOf(n)})
 	img, fresh, err := s.present(ctx, cl, name, desc)
 	if err == nil && img == nil {
 		img, err = s.fetch(ctx, cl, name, resolved{resolver, desc}, progress)
