@@ -1,0 +1,348 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"shoal/internal/agent"
+	"shoal/internal/ca"
+	"shoal/internal/relay"
+	"shoal/internal/rpc"
+	"shoal/internal/store"
+)
+
+// node is this machine's life in a swarm: in none, locked, a worker or a manager. Its verbs (swarmverbs.go) are what the
+// API calls; its parts are the agent, always, and the manager's parts, while the certificate says manager.
+type node struct {
+	cfg      Config
+	log      *slog.Logger
+	executor agent.Executor
+	network  dataPlane
+	api      http.Handler // set before start
+	files    ca.Files
+
+	verbs sync.Mutex // held by a verb and by a change of role, which may take long
+
+	mu       sync.RWMutex // guards what follows
+	state    swarm.LocalNodeState
+	trouble  error // why the state is error
+	member   *membership
+	identity *ca.Identity
+	agent    *agent.Agent
+	managing *managing
+	unlock   []byte // the key that the files are sealed with; nil: none
+	stop     func() // ends the agent and the watch on the role
+}
+
+// dataPlane is what the node's membership needs of the network.
+type dataPlane interface {
+	agent.Network
+	Identify(nodeID string)
+}
+
+// catchUp is how long a manager that comes up may take to get its vote.
+const catchUp = 2 * time.Minute
+
+func newNode(cfg Config, executor agent.Executor, network dataPlane, log *slog.Logger) *node {
+	return &node{
+		cfg: cfg, log: log, executor: executor, network: network, state: swarm.LocalNodeStateInactive,
+		files: ca.Files{Dir: filepath.Join(swarmDir(cfg.DataRoot), "certificates")},
+	}
+}
+
+// start takes the node back into the swarm that it was in. A node that is locked waits for its key.
+func (n *node) start() error {
+	n.verbs.Lock()
+	defer n.verbs.Unlock()
+	ms, err := loadMembership(n.cfg.DataRoot)
+	if err != nil || ms == nil {
+		return err
+	}
+	if err := n.resume(ms, nil); err != nil {
+		return err
+	}
+	if n.localState() == swarm.LocalNodeStateActive {
+		n.startAgent()
+	}
+	return nil
+}
+
+// resume brings the parts of a member up. The caller holds verbs.
+func (n *node) resume(ms *membership, key []byte) error {
+	bundle, err := n.files.Load(key)
+	if errors.Is(err, ca.ErrLocked) {
+		n.become(swarm.LocalNodeStateLocked, ms, nil)
+		return nil
+	}
+	if err == nil {
+		err = n.activate(ms, bundle, key, false)
+	}
+	if err != nil {
+		n.become(swarm.LocalNodeStateError, ms, err)
+	}
+	return err
+}
+
+func (n *node) become(state swarm.LocalNodeState, ms *membership, trouble error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.state, n.member, n.trouble = state, ms, trouble
+}
+
+// activate starts the parts that the certificate asks for. After an error none of them runs.
+func (n *node) activate(ms *membership, bundle ca.Bundle, key []byte, bootstrap bool) error {
+	identity, err := ca.NewIdentity(bundle)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.identity, n.unlock, n.member = identity, key, ms
+	n.mu.Unlock()
+	n.network.Identify(ms.NodeID)
+	var m *managing
+	if identity.Subject().Role == swarm.NodeRoleManager {
+		if m, err = n.openManager(ms, bootstrap); err != nil {
+			return err
+		}
+	}
+	n.mu.Lock()
+	n.managing, n.state, n.trouble = m, swarm.LocalNodeStateActive, nil
+	n.mu.Unlock()
+	return nil
+}
+
+// startAgent begins to run tasks. It is apart from activate, since a new swarm has to have its first objects before.
+func (n *node) startAgent() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ms := n.member
+	managers := make([]string, 0, len(ms.Managers)+1)
+	if n.managing != nil {
+		managers = append(managers, ms.Advertise.String())
+	}
+	for _, p := range ms.Managers {
+		managers = append(managers, p.Addr)
+	}
+	n.agent = agent.New(agent.Config{
+		Dir: filepath.Join(swarmDir(n.cfg.DataRoot), "agent"), Identity: n.identity, Save: n.saveBundle,
+		Executor: n.executor, Network: n.network, Managers: managers, Log: n.log,
+		Call: func(conn net.Conn) { relay.Serve(conn, n.api) },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	a, identity := n.agent, n.identity
+	wg.Go(func() {
+		if err := a.Run(ctx); err != nil && ctx.Err() == nil {
+			n.log.Error("agent ended", "error", err)
+		}
+	})
+	wg.Go(func() { n.followRole(ctx, identity) })
+	n.stop = func() { cancel(); wg.Wait() }
+}
+
+// saveBundle keeps a renewed certificate, sealed as the node's files are.
+func (n *node) saveBundle(b ca.Bundle) error {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.files.Save(b, n.unlock)
+}
+
+// seal rewrites the node's files when autolock changed. key nil: unsealed.
+func (n *node) seal(key []byte) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if ca.SameKey(n.unlock, key) {
+		return nil
+	}
+	if err := n.files.Save(n.identity.Bundle(), key); err != nil {
+		return err
+	}
+	n.unlock = key
+	return nil
+}
+
+// followRole starts and stops the manager's parts as the certificate comes to say manager or worker.
+func (n *node) followRole(ctx context.Context, identity *ca.Identity) {
+	for {
+		changed := identity.Changed()
+		if err := n.fitRole(ctx, identity.Subject().Role); err != nil && ctx.Err() == nil {
+			n.log.Error("cannot take the role that the certificate gives, will try again", "error", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(roleRetry):
+				continue
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+const roleRetry = 2 * time.Second
+
+func (n *node) fitRole(ctx context.Context, role swarm.NodeRole) error {
+	if !n.verbs.TryLock() { // a verb is at work on the parts; leave waits for this loop to end
+		return errBusy
+	}
+	defer n.verbs.Unlock()
+	n.mu.RLock()
+	m, ms := n.managing, n.member
+	n.mu.RUnlock()
+	switch {
+	case role == swarm.NodeRoleManager && m == nil:
+		return n.promote(ctx, ms)
+	case role == swarm.NodeRoleWorker && m != nil:
+		n.log.Info("this node is a worker now")
+		n.mu.Lock()
+		n.managing = nil
+		n.mu.Unlock()
+		err := m.close()
+		return errors.Join(err, removeRaft(n.cfg.DataRoot))
+	}
+	return nil
+}
+
+var errBusy = errors.New("the node is joining or leaving")
+
+// promote opens the manager's parts and gets them their vote.
+func (n *node) promote(ctx context.Context, ms *membership) error {
+	if err := n.needDataKey(); err != nil {
+		return err
+	}
+	if err := removeRaft(n.cfg.DataRoot); err != nil { // of an earlier time as a manager
+		return err
+	}
+	m, err := n.openManager(ms, false)
+	if err != nil {
+		return err
+	}
+	if err := n.joinGroup(ctx, m, ms, n.knownManagers()); err != nil {
+		return errors.Join(err, m.close())
+	}
+	n.mu.Lock()
+	n.managing = m
+	n.mu.Unlock()
+	n.log.Info("this node is a manager now")
+	return nil
+}
+
+// needDataKey makes the key that seals this manager's Raft log, unless it has one.
+func (n *node) needDataKey() error {
+	b := n.identity.Bundle()
+	if len(b.DataKey) == 32 {
+		return nil
+	}
+	b.DataKey = newDataKey()
+	if err := n.saveBundle(b); err != nil {
+		return err
+	}
+	return n.identity.Set(b)
+}
+
+func newDataKey() []byte {
+	key := make([]byte, 32)
+	rand.Read(key)
+	return key
+}
+
+// joinGroup makes this manager a member of the Raft group: without a vote until it has caught up, then with one.
+func (n *node) joinGroup(ctx context.Context, m *managing, ms *membership, managers []string) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUp)
+	defer cancel()
+	var last error
+	for _, addr := range managers {
+		last = n.joinThrough(ctx, m, ms, addr)
+		if last == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return last
+}
+
+func (n *node) joinThrough(ctx context.Context, m *managing, ms *membership, addr string) error {
+	client, err := rpc.Dial(ctx, n.identity, addr)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	reply, err := client.Join(ctx, &rpc.JoinRequest{Addr: ms.Advertise.String()})
+	if err != nil {
+		return err
+	}
+	if err := waitIndex(ctx, m.store, reply.Index); err != nil {
+		return err
+	}
+	_, err = client.Join(ctx, &rpc.JoinRequest{Addr: ms.Advertise.String(), Voter: true})
+	return err
+}
+
+// waitIndex returns when s has applied everything up to index.
+func waitIndex(ctx context.Context, s *store.Store, index uint64) error {
+	for s.Index() < index {
+		for ev, err := range s.Watch(ctx, s.Index()) {
+			if err != nil && !errors.Is(err, store.ErrBehind) {
+				return err
+			}
+			if err != nil || ev.Index >= index {
+				break
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// knownManagers are the addresses of the managers as the agent knows them, or as they were at joining.
+func (n *node) knownManagers() []string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	var peers []swarm.Peer
+	if n.agent != nil {
+		peers = n.agent.State().Managers
+	}
+	if len(peers) == 0 && n.member != nil {
+		peers = n.member.Managers
+	}
+	out := make([]string, 0, len(peers))
+	for _, p := range peers {
+		out = append(out, p.Addr)
+	}
+	return out
+}
+
+// close ends the parts in good order; the containers run on.
+func (n *node) close() error {
+	n.verbs.Lock()
+	defer n.verbs.Unlock()
+	return n.halt()
+}
+
+// halt ends agent and manager. The caller holds verbs.
+func (n *node) halt() error {
+	n.mu.Lock()
+	stop, m := n.stop, n.managing
+	n.stop, n.managing, n.agent = nil, nil, nil
+	n.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	if m != nil {
+		return m.close()
+	}
+	return nil
+}
