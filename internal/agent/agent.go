@@ -3,19 +3,24 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/ca"
 	"shoal/internal/cluster"
+	"shoal/internal/rpc"
 )
 
 // Secrets is what tasks need of secrets and configs, in full.
 type Secrets = cluster.Secrets
 
-// Executor runs tasks. Every call is idempotent and its errors carry a class. Bodies: engine and sim.
+// Executor runs tasks. Every call is idempotent and its errors carry a class; one of class not found says that there is
+// no container of that task, which Stop and Remove need not say. Bodies: engine and sim.
 type Executor interface {
 	// Describe says what the node is; TLSInfo is the agent's to fill in.
 	Describe(ctx context.Context) (swarm.NodeDescription, error)
@@ -39,9 +44,10 @@ type Network interface {
 	Set(ctx context.Context, state cluster.NetworkState) error
 }
 
-// Config says what an agent works with. Dir, Identity, Executor and Network must be set.
+// Config says what an agent works with. Identity, Executor and Network must be set.
 type Config struct {
-	Dir      string // the agent's own: data-root/agent
+	// Dir is the agent's own, data-root/agent; empty: nothing is remembered over a restart.
+	Dir      string
 	Identity *ca.Identity
 	// Save keeps a renewed bundle on disk, before it is put in use. nil: it is not kept.
 	Save     func(ca.Bundle) error
@@ -63,6 +69,147 @@ type Config struct {
 type State struct {
 	Connected bool // it has a session with the leader
 	Managers  []swarm.Peer
-	Node      *cluster.Node // nil until the first session
-	Since     time.Time     // of Connected's present value
+	Node      *cluster.Node // nil until the first session ever
+}
+
+// Agent is the node's side of its session. Run is called once.
+type Agent struct {
+	config  Config
+	log     *slog.Logger
+	reports *reports
+	tasks   *tasks
+	network *dataPlane
+
+	mu      sync.Mutex
+	state   State
+	period  time.Duration // of heartbeats
+	client  *rpc.Client   // to the leader; nil: no session
+	changed chan struct{} // closed when state changes
+	renew   chan struct{} // holds one token: look at the certificate
+}
+
+// New returns an agent that knows what it knew before: managers and assignments.
+func New(config Config) (*Agent, error) {
+	if config.Identity == nil || config.Executor == nil || config.Network == nil {
+		return nil, cluster.Errorf(errdefs.ErrInvalidArgument, "agent: identity, executor and network are needed")
+	}
+	if config.Parallel == 0 {
+		config.Parallel = 8
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Agent{config: config, log: config.Log, period: defaultPeriod, changed: make(chan struct{}), renew: make(chan struct{}, 1)}
+	a.reports = newReports()
+	a.network = newDataPlane(config.Network, config.Log)
+	a.tasks = newTasks(a)
+	m, err := readMemory(config.Dir)
+	if err != nil {
+		a.log.Warn("what the agent remembers cannot be read; the manager will tell", "err", err)
+		m = memory{}
+	}
+	a.state = State{Managers: m.Managers, Node: m.Node}
+	if m.Period > 0 {
+		a.period = m.Period
+	}
+	a.tasks.remembered(m.Tasks)
+	return a, nil
+}
+
+// Run adopts the containers that are there and holds a session until ctx ends. Containers run on after it; work on them
+// that is under way is cut short, and resumed by the next Run of a new agent.
+func (a *Agent) Run(ctx context.Context) error {
+	running, err := a.config.Executor.List(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	a.tasks.begin(ctx, running)
+	wg.Go(func() { a.network.run(ctx) })
+	wg.Go(func() { a.renewals(ctx) })
+	wg.Go(func() { a.remember(ctx) })
+	a.sessions(ctx)
+	cancel()
+	a.tasks.wait()
+	return nil
+}
+
+// sessions opens one session after the other until ctx ends.
+func (a *Agent) sessions(ctx context.Context) {
+	delay := firstDelay
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := a.connect(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		a.log.Info("no session with a leader", "err", err)
+		if time.Since(began) > steadyTime {
+			delay = firstDelay
+		}
+		timer := time.NewTimer(time.Duration(rand.Int64N(int64(delay))))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		delay = min(2*delay, lastDelay)
+	}
+}
+
+// Delays between sessions: a random time below a bound that doubles, so that many nodes do not come back at once.
+const (
+	firstDelay = 200 * time.Millisecond
+	lastDelay  = 4 * time.Second
+	steadyTime = 10 * time.Second // a session of this length was a good one
+)
+
+// defaultPeriod is the heartbeat period until a manager says another.
+const defaultPeriod = 5 * time.Second
+
+// State returns what the agent knows now.
+func (a *Agent) State() State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state
+}
+
+// Changed returns a channel that is closed when State changes: ask for it first.
+func (a *Agent) Changed() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.changed
+}
+
+// Clear stops and removes every task of the node, for one that leaves the swarm. Call it after Run has ended.
+func (a *Agent) Clear(ctx context.Context) error {
+	return a.tasks.clear(ctx)
+}
+
+// Forget removes what the agent remembers on disk, for a node that has left the swarm.
+func (a *Agent) Forget() error { return removeMemory(a.config.Dir) }
+
+func (a *Agent) update(f func(*State)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f(&a.state)
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+func (a *Agent) heartbeatPeriod() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.period
+}
+
+// lead returns the connection to the leader, nil without a session.
+func (a *Agent) lead() *rpc.Client {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.client
 }

@@ -84,7 +84,7 @@ func (t *term) fall(ctx context.Context, ids []string, now time.Time) error {
 	_, err := t.store.Update(ctx, func(tx *store.Tx) error {
 		for _, id := range ids {
 			have := store.Nodes.Get(tx, id)
-			if have == nil || have.Status.State == swarm.NodeStateDown {
+			if have == nil || have.Status.State == swarm.NodeStateDown || !t.late(id) {
 				continue
 			}
 			n := *have
@@ -100,8 +100,8 @@ func (t *term) fall(ctx context.Context, ids []string, now time.Time) error {
 	t.mu.Lock()
 	for _, id := range ids {
 		m := t.members[id]
-		if m == nil || judge(m.beat, t.period(), t.dispatcher.config.Now()) != Down {
-			continue // it came back meanwhile, and its registration came after this write or is yet to
+		if m == nil || !m.late(t) {
+			continue // it came back meanwhile: its registration comes after this write
 		}
 		m.down, m.ready = true, false
 		if m.session != nil {
@@ -111,4 +111,16 @@ func (t *term) fall(ctx context.Context, ids []string, now time.Time) error {
 	t.mu.Unlock()
 	t.recount()
 	return nil
+}
+
+// late says whether a node should fall, as of now.
+func (t *term) late(nodeID string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m := t.members[nodeID]
+	return m != nil && m.late(t)
+}
+
+func (m *member) late(t *term) bool {
+	return judge(m.beat, t.period(), t.dispatcher.config.Now()) == Down
 }

@@ -41,6 +41,7 @@ func (t *term) session(caller rpc.Caller, stream rpc.SessionStream) error {
 	if err != nil {
 		return err
 	}
+	t.touch(s.nodeID)
 	if err := t.register(ctx, caller, hello); err != nil {
 		return err
 	}
@@ -51,17 +52,14 @@ func (t *term) session(caller rpc.Caller, stream rpc.SessionStream) error {
 	received := make(chan error, 1)
 	go func() { received <- t.receive(s, hello) }() // it ends with the stream, which ends when this returns
 	sent := make(chan error, 1)
-	go func() { sent <- t.send(s) }()
+	go func() { sent <- t.send(s) }() // likewise
 	select {
 	case err = <-received:
-		cancel(err)
-		<-sent
 	case err = <-sent:
 	case <-ctx.Done():
 		err = context.Cause(ctx)
-		<-sent
 	}
-	return err
+	return err // which also ends a Send that a node which reads no more holds up
 }
 
 // hello waits for the first message, which says what the node is.
@@ -85,6 +83,15 @@ func (s *session) hello() (*cluster.Up, error) {
 		return f.up, f.err
 	case <-timer.C:
 		return nil, cluster.Errorf(errdefs.ErrUnavailable, "node %s said nothing", s.nodeID)
+	}
+}
+
+// touch notes that a node is on its way back, so that it does not fall between its registration and its session.
+func (t *term) touch(nodeID string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m := t.members[nodeID]; m != nil {
+		m.beat.last, m.beat.probe = t.dispatcher.config.Now(), probeNone
 	}
 }
 
@@ -202,7 +209,11 @@ func (t *term) send(s *session) error {
 
 // update works out what brings the node to the present world, and notes that it is on its way.
 func (t *term) update(s *session, h *held) (*cluster.Down, error) {
-	t.progressed(s.nodeID, func(m *member) { m.progress.begin() })
+	t.progressed(s.nodeID, func(m *member) {
+		if m.session == s {
+			m.progress.begin()
+		}
+	})
 	down, networks, err := h.update(t.world.Load(), s.nodeID)
 	t.progressed(s.nodeID, func(m *member) {
 		if m.session != s {
