@@ -1,0 +1,171 @@
+package controlplane
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/network"
+
+	"shoal/internal/cluster"
+	"shoal/internal/store"
+)
+
+func ipam(subnet, gateway, ipRange string) *network.IPAM {
+	cfg := network.IPAMConfig{}
+	if subnet != "" {
+		cfg.Subnet = netip.MustParsePrefix(subnet)
+	}
+	if gateway != "" {
+		cfg.Gateway = netip.MustParseAddr(gateway)
+	}
+	if ipRange != "" {
+		cfg.IPRange = netip.MustParsePrefix(ipRange)
+	}
+	return &network.IPAM{Config: []network.IPAMConfig{cfg}}
+}
+
+func TestNetworkRefusals(t *testing.T) {
+	invalid, refused, missing := errdefs.ErrInvalidArgument, errdefs.ErrPermissionDenied, errdefs.ErrNotImplemented
+	c := newControl(t)
+	if _, err := c.CreateNetwork(t.Context(), network.CreateRequest{Name: "taken", IPAM: ipam("192.168.1.0/24", "", "")}); err != nil {
+		t.Fatal(err)
+	}
+	before := c.Store.Index()
+	off := false
+	for _, tt := range []struct {
+		name  string
+		req   network.CreateRequest
+		class error
+		want  string
+	}{
+		{"no name", network.CreateRequest{}, invalid, "meta: name must be provided"},
+		{"bad name", network.CreateRequest{Name: "a b"}, invalid, "name must be valid as a DNS name component"},
+		{"predefined", network.CreateRequest{Name: "bridge"}, refused, "operation is not permitted on predefined bridge network"},
+		{"taken", network.CreateRequest{Name: "taken"}, errdefs.ErrAlreadyExists, "network with name taken already exists"},
+		{"driver", network.CreateRequest{Name: "n", Driver: "macvlan"}, missing, `network driver "macvlan" is not supported in the swarm scope: use overlay`},
+		{"config-only", network.CreateRequest{Name: "n", ConfigOnly: true}, missing, "config-only networks are not supported in the swarm scope"},
+		{"no IPv4", network.CreateRequest{Name: "n", EnableIPv4: &off}, invalid, "IPv4 cannot be disabled in a swarm network"},
+		{"label", network.CreateRequest{Name: "n", Labels: map[string]string{cluster.PredefinedLabel: "1"}}, refused, "label com.docker.swarm.predefined is for internally created predefined networks and cannot be applied by users"},
+		{"attachable ingress", network.CreateRequest{Name: "n", Ingress: true, Attachable: true}, invalid, "ingress network cannot be attachable"},
+		{"no subnet", network.CreateRequest{Name: "n", IPAM: ipam("", "10.1.1.1", "")}, invalid, "ipam configuration: invalid subnet invalid Prefix"},
+		{"host bits", network.CreateRequest{Name: "n", IPAM: ipam("10.1.1.5/24", "", "")}, invalid, "invalid network config: invalid subnet 10.1.1.5/24: it should be 10.1.1.0/24"},
+		{"gateway", network.CreateRequest{Name: "n", IPAM: ipam("10.1.1.0/24", "10.1.2.1", "")}, invalid, "ipam configuration: subnet 10.1.1.0/24 does not contain gateway 10.1.2.1"},
+		{"range", network.CreateRequest{Name: "n", IPAM: ipam("10.1.1.0/24", "", "10.1.2.0/25")}, invalid, "ipam configuration: subnet 10.1.1.0/24 does not contain range 10.1.2.0/25"},
+		{"overlap", network.CreateRequest{Name: "n", IPAM: ipam("192.168.1.128/25", "", "")}, invalid, "invalid pool request: Pool overlaps with other one on this address space"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := c.CreateNetwork(t.Context(), tt.req)
+			wantError(t, err, tt.class, tt.want)
+		})
+	}
+	id := ingressNetwork(c.Store.View()).ID
+	_, err := c.CreateNetwork(t.Context(), network.CreateRequest{Name: "n", Ingress: true})
+	wantError(t, err, errdefs.ErrAlreadyExists, "ingress network ("+id+") is already present")
+	if after := c.Store.Index(); after != before {
+		t.Errorf("refusals moved the store from %d to %d", before, after)
+	}
+}
+
+func TestNetworkInUse(t *testing.T) {
+	c := newControl(t)
+	ctx := t.Context()
+	id, err := c.CreateNetwork(ctx, network.CreateRequest{Name: "net", Attachable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := create(t, c, `{"TaskTemplate":{"Networks":[{"Target":"net"}]}}`)
+	if s.Spec.TaskTemplate.Networks[0].Target != id || len(s.Endpoint.VirtualIPs) != 1 {
+		t.Errorf("the service is on %+v with %+v", s.Spec.TaskTemplate.Networks, s.Endpoint.VirtualIPs)
+	}
+	wantError(t, c.RemoveNetwork(ctx, "net"), errdefs.ErrFailedPrecondition, "network "+id+" is in use by service "+s.ID)
+	putTask(t, c, s, "t1", func(x *cluster.Task) { x.Attachments = []cluster.Attachment{{NetworkID: id}} })
+	if err := c.RemoveService(ctx, "web"); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, c.RemoveNetwork(ctx, "net"), errdefs.ErrFailedPrecondition, "network "+id+" is in use by task t1")
+	wantError(t, c.RemoveNetwork(ctx, "host"), errdefs.ErrFailedPrecondition, "network host (host) is a swarm predefined network and cannot be removed")
+	if removed, err := c.PruneNetworks(ctx, nil, time.Time{}); err != nil || len(removed) != 0 {
+		t.Errorf("prune took %v, %v: the network is in use", removed, err)
+	}
+	if _, err := c.Store.Update(ctx, func(tx *store.Tx) error { store.Tasks.Delete(tx, "t1"); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := c.PruneNetworks(ctx, Filters{"label!": {"keep"}}, time.Time{}); err != nil || len(removed) != 1 || removed[0] != "net" {
+		t.Errorf("prune took %v, %v, want net", removed, err)
+	}
+}
+
+func TestAttach(t *testing.T) {
+	c := newControl(t)
+	ctx := t.Context()
+	for _, req := range []network.CreateRequest{{Name: "open", Attachable: true}, {Name: "closed"}} {
+		if _, err := c.CreateNetwork(ctx, req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := c.Attach(ctx, "node1", "closed", netip.Addr{}, nil)
+	wantError(t, err, errdefs.ErrPermissionDenied, "network closed not manually attachable")
+	_, err = c.Attach(ctx, "node9", "open", netip.Addr{}, nil)
+	wantError(t, err, errdefs.ErrNotFound, "node node9 not found")
+	a, err := c.Attach(ctx, "node1", "open", netip.Addr{}, []string{"me"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := c.Attach(ctx, "node1", "open", netip.Addr{}, nil)
+	if err != nil || a.Attachments[0].Addresses[0] == b.Attachments[0].Addresses[0] {
+		t.Errorf("two containers at one address: %v and %v, %v", a.Attachments, b.Attachments, err)
+	}
+	n, err := c.Network("open", false, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for subnet, use := range n.Status.IPAM.Subnets {
+		if use.IPsInUse != 5 || use.DynamicIPsAvailable != 251 {
+			t.Errorf("%s: %+v, want 5 in use of 256", subnet, use)
+		}
+	}
+	if err := c.Detach(ctx, a.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Detach(ctx, a.ID); err != nil {
+		t.Errorf("a second detach: %v", err)
+	}
+}
+
+func TestNetworkListing(t *testing.T) {
+	c := newControl(t)
+	if _, err := c.CreateNetwork(t.Context(), network.CreateRequest{Name: "net", Labels: map[string]string{"a": "b"}}); err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]network.Inspect)
+	for _, n := range c.Networks() {
+		names[n.Name] = n
+	}
+	if len(names) != 2 || names["ingress"].IPAM.Config[0].Subnet != netip.MustParsePrefix("10.0.0.0/24") || !names["ingress"].Ingress || names["net"].Scope != "swarm" {
+		t.Errorf("networks: %+v", names)
+	}
+	if n, err := c.Network("host", false, false); err != nil || n.Scope != "swarm" || n.Driver != "host" {
+		t.Errorf("the swarm's host network, which services name: %+v, %v", n, err)
+	}
+	net := names["net"].Network
+	for _, tt := range []struct {
+		f    Filters
+		want bool
+	}{
+		{nil, true},
+		{Filters{"driver": {"overlay"}}, true},
+		{Filters{"driver": {"bridge"}}, false},
+		{Filters{"scope": {"swarm"}, "name": {"ne"}, "label": {"a=b"}, "type": {"custom"}}, true},
+		{Filters{"type": {"builtin"}}, false},
+		{Filters{"dangling": {"true"}}, true},
+		{Filters{"dangling": {"false"}}, false},
+	} {
+		if got := MatchNetwork(tt.f, &net, false); got != tt.want {
+			t.Errorf("%v: %v, want %v", tt.f, got, tt.want)
+		}
+	}
+	wantError(t, CheckNetworkFilter(Filters{"dangling": {"maybe"}}), errdefs.ErrInvalidArgument, "invalid filter 'dangling=maybe'")
+	wantError(t, CheckNetworkFilter(Filters{"type": {"odd"}}), errdefs.ErrInvalidArgument, "invalid filter: 'type'='odd'")
+}
