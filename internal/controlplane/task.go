@@ -34,11 +34,15 @@ func (c *Control) Tasks(f Filters) ([]swarm.Task, error) {
 		}
 	}
 	j := newJoin(v)
-	list := []swarm.Task{}
+	var found []*cluster.Task
 	for t := range candidates(v, services, nodes) {
 		if j.matches(t, f, services, nodes) {
-			list = append(list, j.task(t))
+			found = append(found, t)
 		}
+	}
+	list := make([]swarm.Task, len(found)) // a task of the API is large: it is written once, in its place
+	for i, t := range found {
+		j.task(t, &list[i])
 	}
 	return list, nil
 }
@@ -50,7 +54,9 @@ func (c *Control) Task(ref string) (swarm.Task, error) {
 	if err != nil {
 		return swarm.Task{}, err
 	}
-	return newJoin(v).task(t), nil
+	var out swarm.Task
+	newJoin(v).task(t, &out)
+	return out, nil
 }
 
 // resolveRefs turns the references of a filter into full IDs; nil without any.
@@ -93,18 +99,36 @@ func knownState(s swarm.TaskState) bool { return s == swarm.TaskStateNew || clus
 
 // join puts tasks together with their specs and networks, on one state. It remembers what many tasks share.
 type join struct {
-	r     store.Reader
-	dirty map[[2]string]bool // by pair of spec IDs: they differ in more than placement
+	r       store.Reader
+	dirty   map[[2]string]bool // by pair of spec IDs: they differ in more than placement
+	service *cluster.Service   // the last one: tasks of a service mostly come in a row
+	spec    *cluster.Spec
 }
 
 func newJoin(r store.Reader) *join { return &join{r: r, dirty: make(map[[2]string]bool)} }
+
+// serviceOf is the task's service; nil when it is gone.
+func (j *join) serviceOf(t *cluster.Task) *cluster.Service {
+	if j.service == nil || j.service.ID != t.ServiceID {
+		j.service = store.Services.Get(j.r, t.ServiceID)
+	}
+	return j.service
+}
+
+// specOf is the task's spec; nil for a plain container's attachment.
+func (j *join) specOf(t *cluster.Task) *cluster.Spec {
+	if j.spec == nil || j.spec.ID != t.SpecID {
+		j.spec = store.Specs.Get(j.r, t.SpecID)
+	}
+	return j.spec
+}
 
 func (j *join) matches(t *cluster.Task, f Filters, services, nodes []string) bool {
 	switch {
 	case len(services) > 0 && !slices.Contains(services, t.ServiceID),
 		len(nodes) > 0 && !slices.Contains(nodes, t.NodeID),
 		!f.Prefix("id", t.ID),
-		!f.Prefix("name", t.Name()):
+		f.Has("name") && !f.Prefix("name", t.Name()): // a name is put together for it
 		return false
 	}
 	if wanted := f["desired-state"]; len(wanted) > 0 &&
@@ -122,7 +146,7 @@ func (j *join) matches(t *cluster.Task, f Filters, services, nodes []string) boo
 
 // labels are those that a task filter sees, the container's, and the task's runtime.
 func (j *join) labels(t *cluster.Task) (map[string]string, string) {
-	spec := store.Specs.Get(j.r, t.SpecID)
+	spec := j.specOf(t)
 	switch {
 	case spec == nil:
 		return nil, string(swarm.RuntimeNetworkAttachment)
@@ -135,7 +159,7 @@ func (j *join) labels(t *cluster.Task) (map[string]string, string) {
 // upToDate says whether a task is what its service now asks for. A change of placement alone leaves a task that still
 // fits its node as it is.
 func (j *join) upToDate(t *cluster.Task) bool {
-	s := store.Services.Get(j.r, t.ServiceID)
+	s := j.serviceOf(t)
 	if s == nil {
 		return false
 	}
@@ -146,7 +170,7 @@ func (j *join) upToDate(t *cluster.Task) bool {
 	want := store.Specs.Get(j.r, s.SpecID)
 	dirty, known := j.dirty[pair]
 	if !known {
-		dirty = differs(store.Specs.Get(j.r, t.SpecID), want)
+		dirty = differs(j.specOf(t), want)
 		j.dirty[pair] = dirty
 	}
 	if dirty {
@@ -166,18 +190,17 @@ func differs(a, b *cluster.Spec) bool {
 	return !reflect.DeepEqual(x, y) || !reflect.DeepEqual(a.HostPorts, b.HostPorts)
 }
 
-// task is a stored task as the API shows it.
-func (j *join) task(t *cluster.Task) swarm.Task {
-	out := swarm.Task{
+// task writes a stored task to out as the API shows it.
+func (j *join) task(t *cluster.Task, out *swarm.Task) {
+	*out = swarm.Task{
 		ID: t.ID, Meta: t.Meta, ServiceID: t.ServiceID, Slot: t.Slot, NodeID: t.NodeID,
 		Status: t.Status, DesiredState: t.DesiredState, GenericResources: t.Generic,
-		Annotations: swarm.Annotations{Labels: map[string]string{}},
-		Volumes:     []swarm.VolumeAttachment{},
+		Annotations: noLabels, Volumes: []swarm.VolumeAttachment{},
 	}
-	if spec := store.Specs.Get(j.r, t.SpecID); spec != nil {
+	if spec := j.specOf(t); spec != nil {
 		out.Spec = spec.Task
 	}
-	if s := store.Services.Get(j.r, t.ServiceID); s != nil && s.JobStatus != nil || t.JobIteration > 0 {
+	if s := j.serviceOf(t); s != nil && s.JobStatus != nil || t.JobIteration > 0 {
 		out.JobIteration = &swarm.Version{Index: t.JobIteration}
 	}
 	for _, a := range t.Attachments {
@@ -189,5 +212,7 @@ func (j *join) task(t *cluster.Task) swarm.Task {
 		}
 		out.NetworksAttachments = append(out.NetworksAttachments, at)
 	}
-	return out
 }
+
+// noLabels are the annotations of every task, as in Docker: it has none of its own, but clients read the labels.
+var noLabels = swarm.Annotations{Labels: map[string]string{}}
