@@ -24,6 +24,8 @@ type Config struct {
 	// Prefix begins the names of our links and tables in the daemon's own network namespace: at most six letters and
 	// digits, unique among daemons that share one. Empty: "shoal".
 	Prefix string
+
+	host string // path of the namespace that counts as the daemon's own, in tests of several nodes
 }
 
 // Pool is a range that subnets of one size are cut from.

@@ -2,72 +2,163 @@ package network
 
 import (
 	"context"
-
-	"github.com/containerd/errdefs"
-	api "github.com/moby/moby/api/types/network"
+	"errors"
+	"path/filepath"
+	"sync"
 
 	"shoal/internal/cluster"
+	"shoal/internal/network/dns"
+	"shoal/internal/network/kernel"
+	"shoal/internal/network/plan"
 )
 
 // Network is one node's data plane. Its methods may be called from many goroutines.
 type Network struct {
 	config Config
+	kernel *kernel.Kernel
+	dns    *dns.Server
+	saver  *saver
+
+	// gate holds one token: whoever has it owns the fields below and the kernel. It is a channel and not a mutex since
+	// it is held over netlink and files.
+	gate   chan struct{}
+	nodeID string
+	state  cluster.NetworkState
+	links  map[string]*cluster.NetworkLink // the state's networks, and those of containers that the state has dropped
+	boxes  map[string]*box
+	locals map[string]*local
+	node   kernel.Node
+	have   plan.Kernel // what the kernel holds; a namespace that is missing here must be read first
+	names  map[string]*dns.Names
+
+	// mu guards what is read without the gate.
+	mu      sync.Mutex
+	changed chan struct{} // closed when the state changes
+	ready   map[string]*Sandbox
 }
 
-// New reads what the kernel holds, repairs what differs and answers names again.
+// New reads what the kernel holds, repairs what differs and answers names again. The swarm's networks are kept as the
+// last state had them until Set is called.
 func New(config Config) (*Network, error) {
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	return &Network{config: config}, nil
+	k, err := kernel.Open(filepath.Join(config.RunDir, "ns"), config.host)
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{
+		config: config, kernel: k, dns: dns.New(config.DNS, config.Log), saver: newSaver(filepath.Join(config.RunDir, "state"), config.Log),
+		gate: make(chan struct{}, 1), links: map[string]*cluster.NetworkLink{}, boxes: map[string]*box{}, locals: map[string]*local{},
+		have: plan.Kernel{}, names: map[string]*dns.Names{}, changed: make(chan struct{}), ready: map[string]*Sandbox{},
+	}
+	if err := n.restore(); err != nil {
+		n.dns.Close()
+		k.Close()
+		return nil, err
+	}
+	n.gate <- struct{}{}
+	return n, nil
 }
 
-// Attach gives a container its network namespace, links, addresses, names and ports, all ready when it returns. It is
-// idempotent by ContainerID. It waits until the newest state names the request's swarm networks, or ctx ends. After an
-// error nothing of the container is left.
-func (n *Network) Attach(ctx context.Context, r Request) (*Sandbox, error) {
-	return nil, errdefs.ErrNotImplemented
+// restore takes up what an earlier process left.
+func (n *Network) restore() error {
+	node, err := n.kernel.Node()
+	if err != nil {
+		return err
+	}
+	n.node = node
+	if err := n.loadLocals(); err != nil {
+		return err
+	}
+	state, err := n.saver.load()
+	if err != nil {
+		return err
+	}
+	n.take(state)
+	pins, err := n.kernel.Pins()
+	if err != nil {
+		return err
+	}
+	alive := map[plan.NS]bool{}
+	for _, p := range pins {
+		alive[p] = true
+	}
+	if err := n.loadBoxes(alive); err != nil {
+		return err
+	}
+	ctx := context.Background()
+	return n.sync(ctx, nil, n.orphans(pins))
 }
 
-// Detach removes all that Attach made; an unknown container is no error.
-func (n *Network) Detach(ctx context.Context, containerID string) error { return errdefs.ErrNotImplemented }
+// orphans are containers' namespaces that no record names.
+func (n *Network) orphans(pins []plan.NS) (out []plan.NS) {
+	known := map[plan.NS]bool{}
+	for _, b := range n.boxes {
+		known[plan.ContainerNS(b.ContainerID)] = true
+	}
+	for _, p := range pins {
+		if kernel.IsContainer(p) && !known[p] {
+			out = append(out, p)
+		}
+	}
+	return out
+}
 
-// Sandbox is the place that Attach gave a container.
-func (n *Network) Sandbox(containerID string) (*Sandbox, bool) { return nil, false }
+// enter takes the token.
+func (n *Network) enter(ctx context.Context) error {
+	select {
+	case <-n.gate:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
-// Retain removes what containers hold that are not named: those that ended while the daemon was away.
-func (n *Network) Retain(containerIDs []string) {}
+func (n *Network) leave() { n.gate <- struct{}{} }
 
 // Identify tells which of the state's nodes this one is. Without it the one is taken whose address is the node's own.
-func (n *Network) Identify(nodeID string) {}
-
-// Set makes kernel and name server hold the state, which is the whole of it: what it does not name goes. It returns when
-// they do. After an error part of it may hold; the next Set reads the kernel again and repairs.
-func (n *Network) Set(ctx context.Context, state cluster.NetworkState) error { return errdefs.ErrNotImplemented }
-
-// CreateLocal makes a network of the node's own.
-func (n *Network) CreateLocal(ctx context.Context, req api.CreateRequest) (api.CreateResponse, error) {
-	return api.CreateResponse{}, errdefs.ErrNotImplemented
+func (n *Network) Identify(nodeID string) {
+	<-n.gate
+	defer n.leave()
+	n.nodeID = nodeID
 }
 
-// ListLocal is bridge, host, none and what users made, with their containers.
-func (n *Network) ListLocal(ctx context.Context) ([]api.Inspect, error) { return nil, errdefs.ErrNotImplemented }
-
-// InspectLocal finds a network by ID, name or the unique beginning of an ID.
-func (n *Network) InspectLocal(ctx context.Context, ref string) (api.Inspect, error) {
-	return api.Inspect{}, errdefs.ErrNotImplemented
-}
-
-// RemoveLocal removes a network that users made and no container is in.
-func (n *Network) RemoveLocal(ctx context.Context, ref string) error { return errdefs.ErrNotImplemented }
-
-// SwarmEndpoints is this node's containers in a swarm network, by container ID.
-func (n *Network) SwarmEndpoints(ctx context.Context, networkID string) map[string]api.EndpointResource {
-	return nil
+// Sandbox is the place that Attach gave a container.
+func (n *Network) Sandbox(containerID string) (*Sandbox, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s, ok := n.ready[containerID]
+	return s, ok
 }
 
 // Close stops answering names and leaves the data plane in place, for the daemon that comes next.
-func (n *Network) Close() error { return nil }
+func (n *Network) Close() error {
+	<-n.gate // and never given back: later calls wait for their contexts
+	n.dns.Close()
+	n.kernel.Close()
+	return n.saver.close()
+}
 
 // Purge removes every trace of ours from kernel and disk. The Network is of no use after it.
-func (n *Network) Purge() error { return errdefs.ErrNotImplemented }
+func (n *Network) Purge() error {
+	<-n.gate
+	n.take(cluster.NetworkState{})
+	var errs []error
+	for _, b := range n.boxes {
+		errs = append(errs, n.removeBox(b))
+	}
+	pins, err := n.kernel.Pins()
+	errs = append(errs, err)
+	var containers []plan.NS
+	for _, p := range pins {
+		if kernel.IsContainer(p) {
+			containers = append(containers, p)
+		}
+	}
+	errs = append(errs, n.sync(context.Background(), nil, containers))
+	n.dns.Close()
+	n.kernel.Close()
+	errs = append(errs, n.saver.remove(), n.removeLocals())
+	return errors.Join(errs...)
+}

@@ -1,0 +1,82 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+)
+
+// firstCounts is how many of the chains of1, of2 … a table starts with, so that a service's first change of size needs
+// elements alone.
+const firstCounts = 8
+
+// VIPs is the table that turns a service's address into one of its live tasks' addresses: one chain per NUMBER of
+// backends, all backends in one map. Services add elements only.
+func VIPs(n *Net, f family) *Table {
+	t := NewTable()
+	vips := &Set{Key: []Type{f.typ}, Data: []Type{Verdict}, Elements: make(map[string]string, len(n.Services))}
+	tasks := &Set{Key: []Type{f.typ, Mark}, Data: []Type{f.typ}, Elements: make(map[string]string, len(n.Endpoints))}
+	t.Sets["vips"], t.Sets["tasks"] = vips, tasks
+	live := backends(n, f)
+	counts := map[int]bool{}
+	for i := range firstCounts {
+		counts[i+1] = true
+	}
+	for _, s := range n.Services {
+		list := live[s.ServiceID]
+		for _, vip := range s.Addresses {
+			if !f.holds(vip) || len(list) == 0 {
+				continue
+			}
+			counts[len(list)] = true
+			vips.Elements[join(keyAddr(vip))] = chainOf(len(list))
+			for i, a := range list {
+				tasks.Elements[join(keyAddr(vip), keyNumber(uint32(i)))] = join(keyAddr(a))
+			}
+		}
+	}
+	for count := range counts {
+		t.Chains[chainOf(count)] = &Chain{Rules: []RuleText{rule(statement{
+			fmt.Sprintf("dnat to %s daddr . numgen random mod %d map @tasks", f.table, count),
+			[]expr.Any{f.load(f.dst, reg1), random(f.after(), count), lookup("tasks"),
+				&expr.NAT{Type: expr.NATTypeDestNAT, Family: f.nfproto, RegAddrMin: reg1}},
+		})}}
+	}
+	t.Chains["pre"] = &Chain{Type: "nat", Hook: "prerouting", Priority: -100, Rules: []RuleText{rule(statement{
+		f.table + " daddr vmap @vips", []expr.Any{f.load(f.dst, reg1), vmap("vips")},
+	})}}
+	return t
+}
+
+func chainOf(count int) string { return fmt.Sprintf("of%d", count) }
+
+// hairpin lets a task reach itself through its own service: the reply must come back to N, where the address was
+// translated.
+func hairpin(n *Net, f family) *Table {
+	t := NewTable()
+	self := &Set{Key: []Type{f.typ, f.typ}, Elements: map[string]string{}}
+	t.Sets["self"] = self
+	for _, p := range n.Places {
+		for _, a := range p.Addrs {
+			if f.holds(a.Addr()) {
+				self.Elements[join(keyAddr(a.Addr()), keyAddr(a.Addr()))] = ""
+			}
+		}
+	}
+	t.Chains["post"] = &Chain{Type: "nat", Hook: "postrouting", Priority: 100, Rules: []RuleText{rule(statement{
+		fmt.Sprintf("%s saddr . %s daddr @self", f.table, f.table),
+		[]expr.Any{f.load(f.src, reg1), f.load(f.dst, f.after()), inSet("self")},
+	}, masquerade)}}
+	return t
+}
+
+// subnetsOf are the network's prefixes of one family.
+func subnetsOf(n *Net, f family) (out []netip.Prefix) {
+	for _, p := range n.Subnets {
+		if f.holds(p.Addr()) {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,133 @@
+package network
+
+import (
+	"context"
+	"slices"
+
+	"shoal/internal/cluster"
+	"shoal/internal/network/plan"
+)
+
+// Set makes kernel and name server hold the state, which is the whole of it: what it does not name goes. It returns when
+// they do. After an error part of it may hold; the next Set reads the kernel again and repairs.
+func (n *Network) Set(ctx context.Context, state cluster.NetworkState) error {
+	if err := n.enter(ctx); err != nil {
+		return err
+	}
+	defer n.leave()
+	before := n.links
+	n.take(state)
+	n.saver.save(state)
+	// Names first: who asks from now on is not sent to what is about to leave the tables.
+	n.answer()
+	n.mu.Lock()
+	close(n.changed)
+	n.changed = make(chan struct{})
+	n.mu.Unlock()
+	err := n.apply(ctx, nil, nil, nil)
+	if err == nil {
+		n.endFlows(before)
+	}
+	return err
+}
+
+// take makes the state the newest. A network that a container is still in stays, with nobody else in it.
+func (n *Network) take(state cluster.NetworkState) {
+	links := make(map[string]*cluster.NetworkLink, len(state.Networks))
+	for i := range state.Networks {
+		links[state.Networks[i].ID] = &state.Networks[i]
+	}
+	for _, b := range n.boxes {
+		for _, p := range b.Places {
+			if old := n.links[p.NetworkID]; !p.Local && links[p.NetworkID] == nil && old != nil {
+				kept := *old
+				kept.Endpoints, kept.Services = nil, nil
+				links[p.NetworkID] = &kept
+			}
+		}
+	}
+	n.state, n.links = state, links
+	clear(n.names)
+}
+
+// self is this node among the state's.
+func (n *Network) self() (cluster.NodeLink, bool) {
+	for _, node := range n.state.Nodes {
+		if _, here := n.node.MTU[node.Addr]; node.ID == n.nodeID && n.nodeID != "" || n.nodeID == "" && here {
+			return node, true
+		}
+	}
+	return cluster.NodeLink{}, false
+}
+
+// lookup is a network by ID as plans want it, without places.
+func (n *Network) lookup(id string) *plan.Net {
+	if l := n.locals[id]; l != nil {
+		mtu := n.config.MTU
+		if mtu == 0 {
+			mtu = n.node.Default
+		}
+		return &plan.Net{Local: true, Number: l.Number, NetworkLink: cluster.NetworkLink{ID: l.ID, Name: l.Name, Subnets: l.subnets(),
+			Gateways: l.gateways(), Internal: l.Internal, MTU: mtu}}
+	}
+	link := n.links[id]
+	if link == nil {
+		return nil
+	}
+	net := &plan.Net{NetworkLink: *link}
+	if net.MTU == 0 {
+		net.MTU = n.config.MTU
+	}
+	if net.MTU == 0 {
+		self, _ := n.self()
+		under, overhead := n.node.Default, 50
+		if m := n.node.MTU[self.Addr]; m > 0 {
+			under = m
+		}
+		if self.Addr.Is6() {
+			overhead = 70
+		}
+		net.MTU = under - overhead
+	}
+	return net
+}
+
+// input is what the plans are made from: the networks with a container here, and the ingress network while the mesh has
+// a port.
+func (n *Network) input() plan.Input {
+	self, swarm := n.self()
+	in := plan.Input{Prefix: n.config.Prefix, Self: self, Nodes: n.state.Nodes, Zones: !n.config.NoZones, HostPorts: n.hostPorts()}
+	nets := map[string]*plan.Net{}
+	for _, b := range n.inOrder() {
+		for _, p := range b.Places {
+			net := nets[p.NetworkID]
+			if net == nil {
+				if net = n.lookup(p.NetworkID); net == nil {
+					continue
+				}
+				nets[p.NetworkID] = net
+			}
+			net.Places = append(net.Places, plan.Place{Container: b.ContainerID, Interface: p.Interface, Addrs: p.Addresses})
+		}
+	}
+	if swarm && len(n.state.Ports) > 0 {
+		for id, l := range n.links {
+			if l.Ingress && !l.Encrypted {
+				in.Mesh = n.state.Ports
+				if nets[id] == nil {
+					nets[id] = n.lookup(id)
+				}
+			}
+		}
+	}
+	for _, net := range nets {
+		in.Networks = append(in.Networks, net)
+	}
+	slices.SortFunc(in.Networks, func(a, b *plan.Net) int {
+		if a.NS() < b.NS() {
+			return -1
+		}
+		return 1
+	})
+	return in
+}
