@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/ca"
@@ -89,10 +88,7 @@ type Agent struct {
 }
 
 // New returns an agent that knows what it knew before: managers and assignments.
-func New(config Config) (*Agent, error) {
-	if config.Identity == nil || config.Executor == nil || config.Network == nil {
-		return nil, cluster.Errorf(errdefs.ErrInvalidArgument, "agent: identity, executor and network are needed")
-	}
+func New(config Config) *Agent {
 	if config.Parallel == 0 {
 		config.Parallel = 8
 	}
@@ -113,7 +109,7 @@ func New(config Config) (*Agent, error) {
 		a.period = m.Period
 	}
 	a.tasks.remembered(m.Tasks)
-	return a, nil
+	return a
 }
 
 // Run adopts the containers that are there and holds a session until ctx ends. Containers run on after it; work on them

@@ -6,6 +6,6 @@
 // with what is, so a repeated message, a reconnect or a restart of the daemon changes nothing. What it was told lies on
 // disk, without secrets, and containers run on with no manager at all.
 //
-//	a, err := agent.New(agent.Config{Dir: dir, Identity: identity, Executor: engine, Network: network, Log: log})
-//	err = a.Run(ctx)
+//	a := agent.New(agent.Config{Dir: dir, Identity: identity, Executor: engine, Network: network, Log: log})
+//	err := a.Run(ctx)
 package agent

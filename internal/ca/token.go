@@ -87,6 +87,9 @@ func NewUnlockKey() []byte {
 	return b
 }
 
+// SameKey compares two unlock keys in a time that does not depend on where they differ; two empty ones are the same.
+func SameKey(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
+
 // FormatUnlockKey writes an unlock key as users type it; empty for none.
 func FormatUnlockKey(key []byte) string {
 	if len(key) == 0 {

@@ -6,25 +6,19 @@ import (
 
 	"github.com/moby/moby/api/types/swarm"
 
-	"shoal/internal/ca"
 	"shoal/internal/cluster"
 	"shoal/internal/rpc"
 	"shoal/internal/store"
 )
 
-// register writes that a node is READY and what it says of itself, unless the store has it all. A node that moved to
-// the next root may be the last one, and completes the rotation.
+// register writes that a node is READY and what it says of itself, unless the store has it all.
 func (t *term) register(ctx context.Context, caller rpc.Caller, up *cluster.Up) error {
 	view := t.store.View()
 	have := store.Nodes.Get(view, caller.ID)
 	if have == nil {
 		return errRemoved
 	}
-	rotating := func(r store.Reader) bool {
-		c := store.ClusterOf(r)
-		return c != nil && c.Root.Next != nil
-	}
-	if have.Status.State == swarm.NodeStateReady && have.Status.Addr != "" && sameEncoding(&have.Description, up.Description) && !rotating(view) {
+	if have.Status.State == swarm.NodeStateReady && have.Status.Addr != "" && sameEncoding(&have.Description, up.Description) {
 		return nil
 	}
 	_, err := t.store.Update(ctx, func(tx *store.Tx) error {
@@ -39,14 +33,7 @@ func (t *term) register(ctx context.Context, caller rpc.Caller, up *cluster.Up) 
 			n.Status.Addr = caller.Addr
 		}
 		store.Nodes.Put(tx, &n)
-		if !rotating(tx) {
-			return nil
-		}
-		done, err := ca.Finish(store.ClusterOf(tx), store.Nodes.All(tx))
-		if done != nil {
-			store.Clusters.Put(tx, done)
-		}
-		return err
+		return nil
 	})
 	return err
 }
