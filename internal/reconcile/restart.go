@@ -13,6 +13,8 @@ const (
 	defaultRestartDelay = 5 * time.Second
 	// maxBackoff bounds the doubling of the restart delay. A delay that is longer by itself stays as it is.
 	maxBackoff = 5 * time.Minute
+	// leastBackoff is what a delay of 0 becomes from the second failure in a row on.
+	leastBackoff = 100 * time.Millisecond
 	// steady is how long a task must have run for its end to count as the first failure again.
 	steady = time.Minute
 )
@@ -89,8 +91,14 @@ func backoff(delay *time.Duration, failures int) time.Duration {
 	if delay != nil {
 		d = *delay
 	}
-	if d <= 0 || d >= maxBackoff {
-		return max(d, 0)
+	if d >= maxBackoff {
+		return d
+	}
+	if d <= 0 { // at once the first time; but no crash loop may keep the whole cluster busy
+		if failures <= 1 {
+			return 0
+		}
+		d, failures = leastBackoff, failures-1
 	}
 	for i := 1; i < failures && d < maxBackoff; i++ {
 		d *= 2

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/moby/moby/api/types/swarm"
 
@@ -122,14 +123,27 @@ func (p *planner) specFor(s *slot, r *rollout) string {
 	return last.SpecID
 }
 
-// replace starts a new task in a slot in the given order of things.
-func (p *planner) replace(s *slot, specID string, order swarm.UpdateOrder) {
+// replace starts a new task in a slot in the given order of things. false: not now, since start-first would make a third
+// beside two that run.
+func (p *planner) replace(s *slot, specID string, order swarm.UpdateOrder) bool {
 	if s.key.node != "" && !canStart(p.node(s.key.node)) {
-		return
+		return false
 	}
 	last := s.newest()
 	serving := false
-	for _, it := range s.actives() {
+	actives := s.actives()
+	if order == swarm.UpdateOrderStartFirst {
+		n := 0
+		for _, it := range s.items {
+			if it.live() && (it.running() || it.asked()) {
+				n++
+			}
+		}
+		if n > 1 && slices.ContainsFunc(actives, (*item).running) {
+			return false
+		}
+	}
+	for _, it := range actives {
 		if order == swarm.UpdateOrderStartFirst && it.running() {
 			serving = true
 			continue
@@ -139,7 +153,8 @@ func (p *planner) replace(s *slot, specID string, order swarm.UpdateOrder) {
 	m := inherit(last, specID)
 	if serving {
 		p.create(s, specID, m, swarm.TaskStateRunning)
-		return
+		return true
 	}
 	p.put(s, specID, m)
+	return true
 }

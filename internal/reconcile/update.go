@@ -47,6 +47,9 @@ func (p *planner) rollout(targets []*slot) *rollout {
 	for _, s := range targets {
 		it := r.attempt(p, s)
 		if it == nil {
+			if !isDirty[s] && s.underWay(p) {
+				busy++
+			}
 			continue
 		}
 		r.attempts[s] = it
@@ -116,6 +119,14 @@ func (r *rollout) attempt(p *planner, s *slot) *item {
 	return nil
 }
 
+// underWay says whether the slot is still being brought to the service's spec by an update that this one has replaced
+// (a rollback to where the slot is going anyway): it is down, and counts as such.
+func (s *slot) underWay(p *planner) bool {
+	it := s.best(p)
+	return it != nil && it.started().IsZero() && it.Failures == 0 &&
+		slices.ContainsFunc(s.items, func(older *item) bool { return older.order < it.order && !p.upToDate(older) })
+}
+
 // passed says whether a task has run or ended by itself: the update need not wait for it any more.
 func (r *rollout) passed(it *item) bool { return !it.started().IsZero() || it.endedByItself() }
 
@@ -170,9 +181,10 @@ func (p *planner) pick(r *rollout, dirty []*slot, busy int) {
 		if r.cfg.Parallelism > 0 && busy >= int(min(r.cfg.Parallelism, 1<<31-1)) {
 			return
 		}
-		p.replace(s, p.svc.SpecID, r.cfg.Order)
-		r.picked[s] = true
-		busy++
+		if p.replace(s, p.svc.SpecID, r.cfg.Order) {
+			r.picked[s] = true
+			busy++
+		}
 	}
 }
 
