@@ -255,7 +255,7 @@ func (n *node) resolve(container, network, name string, kind uint16) (out []stri
 
 // dump is all that a namespace's kernel tells, without counters and ages.
 func (r *rig) dump(ns string) string {
-	return r.sh(`n=%s; ip -n $n -o link | sed 's/@[^:]*//; s/qdisc [a-z]*//'; ip -n $n -o addr; ip -n $n route show table all | sed 's/expires [0-9a-z]*//'; ip -n $n rule; ip -n $n -6 rule
+	return r.sh(`n=%s; ip -n $n -o link | sed 's/@[^:]*//; s/qdisc [a-z]*//'; { ip -n $n -o addr; ip -n $n route show table all; } | grep -v fe80; ip -n $n rule; ip -n $n -6 rule
 		nsenter --net=/run/netns/$n nft -s list ruleset; nsenter --net=/run/netns/$n sysctl net.ipv4.conf.all.rp_filter`, ns)
 }
 
@@ -278,4 +278,42 @@ func (r *rig) serveOutside() string {
 		}
 	}()
 	return "10.98.0.9:8000"
+}
+
+// ping sends one ICMP echo and waits for its reply.
+func ping(to string) error {
+	c, err := net.Dial("ip4:icmp", to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	echo := []byte{8, 0, 0, 0, 0, 1, 0, 1}
+	sum := ^uint16(0x0800 + 1 + 1)
+	echo[2], echo[3] = byte(sum>>8), byte(sum)
+	if _, err := c.Write(echo); err != nil {
+		return err
+	}
+	buf := make([]byte, 64)
+	n, err := c.Read(buf)
+	if err == nil && (n < 28 || buf[20] != 0) { // behind the IP header
+		err = fmt.Errorf("no echo reply: % x", buf[:n])
+	}
+	return err
+}
+
+// exact checks that the kernel, read afresh, holds what the network believes and nothing else.
+func (n *node) exact() {
+	n.t.Helper()
+	have, want := plan.Kernel{}, n.have
+	for ns, w := range want {
+		h, err := n.kernel.Read(ns, n.Network.config.Prefix, w.Sysctls)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		have[ns] = h
+	}
+	for _, op := range plan.Diff(have, want) {
+		n.t.Errorf("%s: the kernel differs: %s", n.config.NodeName, op)
+	}
 }

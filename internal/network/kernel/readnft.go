@@ -40,22 +40,15 @@ func (k *Kernel) readTables(ns plan.NS, s *space, prefix string, out *plan.Names
 		k.drop(ns)
 		return err
 	}
+	rules, err := readRules(s)
+	if err != nil {
+		return err
+	}
 	for _, c := range chains {
 		id := plan.TableID{Family: familyName(c.Table.Family), Name: c.Table.Name}
-		if ours[id] == nil {
-			continue
+		if ours[id] != nil {
+			out.Tables[id].Chains[c.Name] = &plan.Chain{Type: string(c.Type), Device: c.Device, Rules: rules[ruleKey{id, c.Name}]}
 		}
-		rules, err := conn.GetRules(ours[id], c)
-		if err != nil {
-			k.drop(ns)
-			return err
-		}
-		chain := &plan.Chain{Type: string(c.Type), Device: c.Device}
-		for _, r := range rules {
-			mark, _ := userdata.GetString(r.UserData, userdata.TypeComment)
-			chain.Rules = append(chain.Rules, plan.RuleText{Mark: mark + orForeign(mark)})
-		}
-		out.Tables[id].Chains[c.Name] = chain
 	}
 	for id, t := range ours {
 		if err := readSets(conn, t, out.Tables[id]); err != nil {
@@ -66,12 +59,52 @@ func (k *Kernel) readTables(ns plan.NS, s *space, prefix string, out *plan.Names
 	return nil
 }
 
-// orForeign is the fingerprint of a rule that is not ours.
-func orForeign(mark string) string {
-	if mark == "" {
-		return "foreign"
+type ruleKey struct {
+	table plan.TableID
+	chain string
+}
+
+// readRules reads the fingerprints of all rules of a namespace in one go. The library would decode each expression too,
+// and fails on those it has no words for.
+func readRules(s *space) (map[ruleKey][]plan.RuleText, error) {
+	conn, err := mdlayher.Dial(unix.NETLINK_NETFILTER, &mdlayher.Config{NetNS: int(s.fd)})
+	if err != nil {
+		return nil, err
 	}
-	return ""
+	defer conn.Close()
+	replies, err := conn.Execute(mdlayher.Message{
+		Header: mdlayher.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE, Flags: mdlayher.Request | mdlayher.Dump},
+		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0},
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[ruleKey][]plan.RuleText{}
+	for _, m := range replies {
+		ad, err := mdlayher.NewAttributeDecoder(m.Data[4:])
+		if err != nil {
+			return nil, err
+		}
+		key := ruleKey{table: plan.TableID{Family: familyName(nftables.TableFamily(m.Data[0]))}}
+		mark := "foreign"
+		for ad.Next() {
+			switch ad.Type() {
+			case unix.NFTA_RULE_TABLE:
+				key.table.Name = ad.String()
+			case unix.NFTA_RULE_CHAIN:
+				key.chain = ad.String()
+			case unix.NFTA_RULE_USERDATA:
+				if text, ok := userdata.GetString(ad.Bytes(), userdata.TypeComment); ok {
+					mark = text
+				}
+			}
+		}
+		if err := ad.Err(); err != nil {
+			return nil, err
+		}
+		out[key] = append(out[key], plan.RuleText{Mark: mark})
+	}
+	return out, nil
 }
 
 func readSets(conn *nftables.Conn, t *nftables.Table, out *plan.Table) error {

@@ -45,7 +45,9 @@ func Overlay(in Input, n *Net) *Namespace {
 				}
 			}
 		}
-		if len(n.Services) > 0 {
+		// The ingress network's N has NAT even without services: it gives a second connection of the same addresses and
+		// ports, which zones let in, a port of its own towards the task.
+		if len(n.Services) > 0 || n.Ingress {
 			ns.Tables[TableID{f.table, "shoal"}] = VIPs(n, f)
 			ns.Tables[TableID{f.table, "shoal_self"}] = hairpin(n, f)
 		}
