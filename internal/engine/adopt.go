@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -147,7 +148,7 @@ func (e *Engine) resume(ctx context.Context, c *Container) error {
 	c.run = r
 	c.mu.Unlock()
 	if err != nil { // it ended while nobody looked
-		e.wg.Go(func() { c.ended(r, c.exitRecord(unknownExit, rec.State.StartedAt)) })
+		e.wg.Go(func() { c.ended(r, c.exitRecord(unknownExit, time.Now().UTC())) })
 		return nil
 	}
 	exit, err := t.Wait(e.ctx) // first, so that no end is missed

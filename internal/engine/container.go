@@ -37,6 +37,8 @@ type Record struct {
 	// Overlays are the swarm networks that a task's container joins.
 	Overlays []cluster.Attachment `json:",omitempty"`
 	TaskID   string               `json:",omitempty"`
+	Ports    []swarm.PortConfig   `json:",omitempty"` // host-mode ports of a task
+	Files    int                  `json:",omitempty"` // how many secrets and configs a task has
 	// Path and Args are the command as it was worked out from Config and image.
 	Path   string
 	Args   []string
@@ -74,10 +76,9 @@ type Container struct {
 	run     *run          // the present or the last run; nil before the first
 	changed chan struct{} // closed and replaced on every change of rec.State
 	removed bool
-	meeting []*meeting         // who waits for the streams of the next run
-	ports   []swarm.PortConfig // host-mode ports of a task; set before the first build
-	files   []file             // secrets and configs of a task; set before the first build
-	pending *run               // built and not begun
+	meeting []*meeting // who waits for the streams of the next run
+	files   []file     // secrets and configs of a task; gone after a restart of the daemon
+	pending *run       // built and not begun
 }
 
 // ID returns the container's full ID, 64 hexadecimal characters.

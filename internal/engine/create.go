@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/swarm"
 	"github.com/opencontainers/image-spec/identity"
 
 	"shoal/internal/cluster"
@@ -34,8 +35,9 @@ type CreateRequest struct {
 	// The rest is for tasks.
 	TaskID   string
 	Overlays []cluster.Attachment
-	Auth     string // an X-Registry-Auth; the image is pulled when it is missing
-	Files    []file
+	Ports    []swarm.PortConfig // published on this node alone
+	Auth     string             // an X-Registry-Auth; the image is pulled when it is missing
+	files    []file             // secrets and configs
 }
 
 var containerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
@@ -68,7 +70,7 @@ func (e *Engine) Create(ctx context.Context, r CreateRequest) (*Container, []str
 		return nil, nil, err
 	}
 	c := newContainer(e, rec)
-	c.files = r.Files
+	c.files = r.files
 	if err := e.lay(ctx, c, img); err != nil {
 		e.freeName(rec.Name, id)
 		return nil, nil, err
@@ -131,7 +133,7 @@ func (e *Engine) newRecord(id string, r CreateRequest, img *image.Image) (Record
 		return Record{}, nil, cluster.Errorf(errdefs.ErrInvalidArgument, "no command specified")
 	}
 	rec := Record{ID: id, Name: r.Name, Created: time.Now().UTC(), ImageID: img.ID, Config: c, HostConfig: &h,
-		Endpoints: r.Endpoints, Overlays: r.Overlays, TaskID: r.TaskID, Path: args[0], Args: args[1:],
+		Endpoints: r.Endpoints, Overlays: r.Overlays, Ports: r.Ports, Files: len(r.files), TaskID: r.TaskID, Path: args[0], Args: args[1:],
 		State: State{Status: container.StateCreated}}
 	for _, m := range wanted {
 		rec.Mounts = append(rec.Mounts, m.point(m.Source))
@@ -161,7 +163,17 @@ func check(c *container.Config, h *container.HostConfig) error {
 	if err := checkHealth(c.Healthcheck); err != nil {
 		return err
 	}
-	var o = orderOf(Record{Config: c, HostConfig: h})
+	switch {
+	case len(h.VolumesFrom) > 0:
+		return cluster.Errorf(errdefs.ErrNotImplemented, "--volumes-from is not supported: name the volumes with -v or --mount")
+	case len(h.Links) > 0:
+		return cluster.Errorf(errdefs.ErrNotImplemented, "--link is not supported: containers on a network of their own find each other by name")
+	case len(h.DeviceRequests) > 0:
+		return cluster.Errorf(errdefs.ErrInvalidArgument, "could not select device driver %q with capabilities: %v", h.DeviceRequests[0].Driver, h.DeviceRequests[0].Capabilities)
+	case h.Runtime != "" && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2":
+		return cluster.Errorf(errdefs.ErrInvalidArgument, "unknown or invalid runtime name: %s", h.Runtime)
+	}
+	o := orderOf(Record{Config: c, HostConfig: h})
 	return logOrder(&o, h.LogConfig, c, "/log")
 }
 

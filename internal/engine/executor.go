@@ -68,7 +68,6 @@ func (x *Executor) Prepare(ctx context.Context, a cluster.Assignment, s cluster.
 	if c.files, err = taskFiles(a, x.e.cfg.Hostname, s); err != nil {
 		return err
 	}
-	c.ports = a.Task.Ports
 	err = x.e.limit(ctx, func() (err error) {
 		c.pending, err = c.build(ctx)
 		return err
@@ -98,7 +97,7 @@ func (x *Executor) create(ctx context.Context, a cluster.Assignment, s cluster.S
 		host.NetworkMode = "bridge" // for inspect; the request names the overlays
 	}
 	c, _, err := x.e.Create(ctx, CreateRequest{Name: a.Task.Name(), Config: config, HostConfig: host, TaskID: a.Task.ID,
-		Overlays: overlays, Auth: a.RegistryAuth, Files: files})
+		Overlays: overlays, Ports: a.Task.Ports, Auth: a.RegistryAuth, files: files})
 	return c, err
 }
 

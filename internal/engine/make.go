@@ -79,6 +79,9 @@ func (c *Container) build(ctx context.Context) (_ *run, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(c.files) != rec.Files {
+		return nil, cluster.Errorf(errdefs.ErrFailedPrecondition, "the secrets of container %s are not in memory any more: its task must be prepared again", rec.ID)
+	}
 	secret, err := e.writeFiles(rec.ID, c.files)
 	if err != nil {
 		return nil, err
@@ -155,7 +158,7 @@ func startError(err error, args []string) error {
 // request is the container's wish for its networks.
 func (c *Container) request(rec Record) network.Request {
 	r := network.Request{ContainerID: rec.ID, Name: rec.Name, Hostname: rec.Config.Hostname, TaskID: rec.TaskID,
-		Overlays: rec.Overlays, Ports: c.ports, DNS: dnsServers(rec.HostConfig, c.engine.cfg.DNS)}
+		Overlays: rec.Overlays, Ports: rec.Ports, DNS: dnsServers(rec.HostConfig, c.engine.cfg.DNS)}
 	mode := rec.HostConfig.NetworkMode
 	switch {
 	case rec.Config.NetworkDisabled || mode.IsNone():

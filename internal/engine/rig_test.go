@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -51,6 +50,8 @@ type rig struct {
 // image's one program built here.
 type tools struct{ containerd, runc, shim, app string }
 
+var toolsDir string // where build puts its binaries, once it has run
+
 var build = sync.OnceValues(func() (tools, error) {
 	bin, err := filepath.Abs("../../bin")
 	if err != nil {
@@ -60,6 +61,7 @@ var build = sync.OnceValues(func() (tools, error) {
 	if err != nil {
 		return tools{}, err
 	}
+	toolsDir = dir
 	b := tools{filepath.Join(bin, "containerd"), filepath.Join(bin, "runc"), filepath.Join(dir, "containerd-shim-shoal-v1"), filepath.Join(dir, "app")}
 	for _, c := range [][]string{
 		{"-tags", "no_grpc osusergo netgo", "-o", b.shim, "shoal/cmd/containerd-shim-shoal-v1"},
@@ -81,8 +83,8 @@ var build = sync.OnceValues(func() (tools, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if b, err := build(); err == nil {
-		os.RemoveAll(filepath.Dir(b.shim))
+	if toolsDir != "" {
+		os.RemoveAll(toolsDir)
 	}
 	os.Exit(code)
 }
@@ -143,22 +145,14 @@ func (r *rig) reopen() {
 func (r *rig) clean() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	for _, c := range r.Containers() {
-		if err := r.Remove(ctx, c.ID(), RemoveOptions{Force: true, Volumes: true}); err != nil {
-			r.t.Error(err)
-		}
+	if err := r.Purge(ctx); err != nil {
+		r.t.Error(err)
 	}
-	r.Close()
 	if err := r.server.Stop(); err != nil {
 		r.t.Error(err)
 	}
-	syscall.Unmount(r.vault(), 0)
 	if err := os.RemoveAll(r.dir); err != nil {
 		r.t.Error(err)
-	}
-	parents, _ := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(r.dir))
-	for _, p := range append(parents, "/sys/fs/cgroup/"+filepath.Base(r.dir)) {
-		os.Remove(p)
 	}
 }
 

@@ -85,14 +85,6 @@ func FromTask(a cluster.Assignment, hostname string) (*container.Config, *contai
 // defaultGrace is how long a container has to end after its stop signal.
 const defaultGrace = 10 * time.Second
 
-// StopGrace is how long a task's container has to end after its stop signal.
-func StopGrace(spec swarm.TaskSpec) time.Duration {
-	if spec.ContainerSpec != nil && spec.ContainerSpec.StopGracePeriod != nil {
-		return *spec.ContainerSpec.StopGracePeriod
-	}
-	return defaultGrace
-}
-
 func taskLabels(a cluster.Assignment) map[string]string {
 	return union(a.Spec.ContainerSpec.Labels, map[string]string{
 		labelTask: "", labelTaskID: a.Task.ID, labelTaskName: a.Task.Name(), labelNodeID: a.Task.NodeID,

@@ -15,7 +15,7 @@ func (e *Engine) Wait(ctx context.Context, ref string, until container.WaitCondi
 		return nil, err
 	}
 	c.mu.Lock()
-	began, seen := c.rec.State.StartedAt, c.rec.State.FinishedAt
+	began, seen, failed := c.rec.State.StartedAt, c.rec.State.FinishedAt, c.rec.State.Error
 	c.mu.Unlock()
 	out := make(chan container.WaitResponse, 1)
 	go func() {
@@ -29,7 +29,7 @@ func (e *Engine) Wait(ctx context.Context, ref string, until container.WaitCondi
 			case container.WaitConditionRemoved:
 				over = removed
 			case container.WaitConditionNextExit:
-				over = removed || !s.Running() && (s.FinishedAt.After(seen) || s.StartedAt.After(began) || s.Error != "" && s.Status != container.StateRestarting)
+				over = removed || !s.Running() && (s.FinishedAt.After(seen) || s.StartedAt.After(began) || s.Error != failed && s.Status != container.StateRestarting)
 			default:
 				over = removed || !s.Running() && s.Status != container.StateRestarting
 			}
