@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -116,7 +117,7 @@ func (s *Server) containerAttach(w http.ResponseWriter, r *http.Request) error {
 	if boolParam(r, "stdin") && rec.Config.OpenStdin {
 		streams.Stdin = conn
 	}
-	if err := c.Attach(r.Context(), streams); err != nil {
+	if err := c.Attach(context.WithoutCancel(r.Context()), streams); err != nil { // the end of input is no end of interest
 		s.log.Debug("attach ended", "container", rec.ID, "error", err)
 	}
 	return nil // the connection is no longer HTTP's: nothing can be answered

@@ -1,7 +1,7 @@
 package api
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -18,7 +18,7 @@ import (
 // hijacked is a connection taken over from HTTP: raw bytes both ways.
 type hijacked struct {
 	net.Conn
-	in *bufio.Reader // what HTTP has read already comes first
+	in io.Reader // what HTTP has read already, then the connection itself
 }
 
 func (h *hijacked) Read(p []byte) (int, error) { return h.in.Read(p) }
@@ -42,7 +42,14 @@ func hijack(w http.ResponseWriter, r *http.Request, media string) (*hijacked, er
 		conn.Close()
 		return nil, err
 	}
-	return &hijacked{conn, buf.Reader}, nil
+	// Only what is buffered comes from HTTP's reader: at the end of the input that one would cancel the request's
+	// context, and a client may end its input long before it has all of the output.
+	early, err := buf.Reader.Peek(buf.Reader.Buffered())
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &hijacked{conn, io.MultiReader(bytes.NewReader(early), conn)}, nil
 }
 
 // streamMedia is the type of a stream: of a terminal the bytes as they are, else frames, which old clients do not know

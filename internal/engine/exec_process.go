@@ -20,7 +20,7 @@ import (
 
 // streams connects the process. A stream that is not wanted is not made, but for a terminal, which needs its output read.
 func (x *execution) streams(s Streams, in *input) cio.Creator {
-	opts := []cio.Opt{cio.WithFIFODir(filepath.Join(x.c.engine.cfg.ExecRoot, "x"))}
+	opts := []cio.Opt{cio.WithFIFODir(filepath.Join(x.c.engine.cfg.ExecRoot, "fifo"))}
 	stdin := s.Stdin
 	if x.request.Tty {
 		opts = append(opts, cio.WithTerminal)
