@@ -46,7 +46,7 @@ func (d *daemon) facts(ctx context.Context) api.Facts {
 func (d *daemon) counts(ctx context.Context) api.Counts {
 	var c api.Counts
 	for _, ctr := range d.engine.Containers() {
-		switch ctr.Status() {
+		switch ctr.Record().State.Status {
 		case container.StateRunning, container.StateRestarting:
 			c.Running++
 		case container.StatePaused:

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"crypto/rand"
+	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"net"
@@ -160,7 +161,7 @@ func (n *node) saveBundle(b ca.Bundle) error {
 func (n *node) seal(key []byte) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if ca.SameKey(n.unlock, key) {
+	if subtle.ConstantTimeCompare(n.unlock, key) == 1 {
 		return nil
 	}
 	if err := n.files.Save(n.identity.Bundle(), key); err != nil {

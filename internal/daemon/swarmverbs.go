@@ -27,7 +27,7 @@ var (
 	errNoRole  = cluster.Errorf(errdefs.ErrUnavailable, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`)
 	errWorker  = cluster.Errorf(errdefs.ErrUnavailable, "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.")
 	errOpen    = cluster.Errorf(errdefs.ErrConflict, "swarm is not locked")
-	errBadKey  = cluster.Errorf(errdefs.ErrUnauthorized, "swarm could not be unlocked: invalid key provided")
+	errBadKey  = cluster.Errorf(errdefs.ErrUnauthenticated, "swarm could not be unlocked: invalid key provided")
 	errLocked  = cluster.Errorf(errdefs.ErrUnavailable, "%s", ca.ErrLocked.Error())
 )
 
