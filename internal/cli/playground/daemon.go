@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
 )
 
 // Socket is the path of the daemon's API socket, the same inside and outside. It is gone when the machine is off.
