@@ -2,7 +2,9 @@ package rpc
 
 import (
 	"context"
+	"math"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -101,5 +103,25 @@ func (c *Client) Answer(ctx context.Context, call string) (net.Conn, error) {
 		cancel()
 		return nil, err
 	}
-	return newConn(s, func() { s.grpc.CloseSend(); cancel() }), nil //nolint:errcheck // the stream is over either way
+	lazy := time.AfterFunc(time.Duration(math.MaxInt64), cancel)
+	conn := newConn(s, func() { s.grpc.CloseSend() }, func() { //nolint:errcheck // the stream is over either way
+		lazy.Stop()
+		cancel()
+	})
+	return &answering{conn, lazy}, nil
+}
+
+// closeTime is how long the manager has to take what was written before Close.
+const closeTime = 10 * time.Second
+
+// answering is the node's end of a call: closed, the stream lives on until the manager has taken everything.
+type answering struct {
+	net.Conn
+	cancel *time.Timer
+}
+
+// Close ends the call in good order, and by force after a while.
+func (a *answering) Close() error {
+	a.cancel.Reset(closeTime)
+	return a.Conn.Close()
 }

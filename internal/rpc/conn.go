@@ -23,9 +23,10 @@ type frames interface {
 // writes have none: they end with the stream.
 type conn struct {
 	frames frames
-	end    func()
-	once   sync.Once
-	closed chan struct{}
+	// end is called once by Close, with no write under way; over when nothing comes any more.
+	end, over func()
+	once      sync.Once
+	closed    chan struct{}
 
 	incoming chan []byte // what the reader has read; closed at the end
 	rest     []byte
@@ -38,14 +39,15 @@ type conn struct {
 	changed  chan struct{} // closed when the deadline changes
 }
 
-func newConn(f frames, end func()) net.Conn {
-	c := &conn{frames: f, end: end, closed: make(chan struct{}), incoming: make(chan []byte), changed: make(chan struct{})}
+func newConn(f frames, end, over func()) net.Conn {
+	c := &conn{frames: f, end: end, over: over, closed: make(chan struct{}), incoming: make(chan []byte), changed: make(chan struct{})}
 	go c.receive()
 	return c
 }
 
-// receive reads the stream until it ends, or until the connection is closed and the stream with it.
+// receive reads the stream until it ends; what comes after Close is dropped.
 func (c *conn) receive() {
+	defer c.over()
 	defer close(c.incoming)
 	for {
 		frame, err := c.frames.Recv()
@@ -56,8 +58,6 @@ func (c *conn) receive() {
 		select {
 		case c.incoming <- frame.Data:
 		case <-c.closed:
-			c.failure = net.ErrClosed
-			return
 		}
 	}
 }
@@ -115,11 +115,15 @@ func (c *conn) Write(b []byte) (int, error) {
 	return sent, nil
 }
 
-// Close ends the stream.
+// Close ends the connection. What was written before still arrives.
 func (c *conn) Close() error {
 	c.once.Do(func() {
 		close(c.closed)
-		c.end()
+		go func() { // a write that is held up must not hold up Close; whoever made the stream bounds its life
+			c.writing.Lock()
+			defer c.writing.Unlock()
+			c.end()
+		}()
 	})
 	return nil
 }

@@ -124,5 +124,5 @@ func (s *Server) answer(caller Caller, stream *stream[Frame, Frame]) error {
 	if s.config.Calls == nil {
 		return cluster.Errorf(errdefs.ErrUnavailable, "this manager relays no calls")
 	}
-	return s.config.Calls.Answer(caller.ID, frame.Call, newConn(stream, func() {}))
+	return s.config.Calls.Answer(caller.ID, frame.Call, newConn(stream, func() {}, func() {}))
 }
