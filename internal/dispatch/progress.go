@@ -7,6 +7,7 @@ type progress struct {
 	since uint64 // the index before that change
 	busy  bool   // its new state is being worked out
 	from  uint64 // since, of that work
+	seen  uint64 // the index of the world that the last work was made on
 	// waiting are the states sent and not applied yet, oldest first.
 	waiting []sentState
 }
@@ -34,16 +35,19 @@ func (p *progress) begin() {
 	}
 }
 
-// done ends that work; index is of the network state that was sent for it, 0 when none had to be.
-func (p *progress) done(index uint64) {
-	if index != 0 {
-		before := index - 1
+// done ends that work, which was made on the world of that index; sent says that a network state went out for it.
+//
+// Work that no mark asked for may still find a change, in a world whose marks are yet to come: the node then has for
+// sure only what the work before it saw.
+func (p *progress) done(index uint64, sent bool) {
+	if sent {
+		before := p.seen
 		if p.busy {
-			before = min(before, p.from)
+			before = p.from
 		}
 		p.waiting = append(p.waiting, sentState{before, index})
 	}
-	p.busy = false
+	p.busy, p.seen = false, index
 }
 
 // applied notes that the node holds the network state of that index.

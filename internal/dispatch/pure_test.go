@@ -73,10 +73,10 @@ func TestProgress(t *testing.T) {
 				working, has = append([]uint64(nil), open...), true
 			case 3:
 				if has && len(working) > 0 && (len(sent) == 0 || sent[len(sent)-1] < looked) {
-					p.done(looked)
+					p.done(looked, true)
 					sent = append(sent, looked)
 				} else if has && len(working) == 0 {
-					p.done(0)
+					p.done(looked, false)
 				}
 				has = false
 			case 4:
@@ -105,13 +105,13 @@ func TestProgress(t *testing.T) {
 	}
 	p.mark(3)
 	p.begin()
-	p.done(0)
+	p.done(7, false)
 	if p.at(7) != 7 {
 		t.Error("nothing had to be sent, and it is still waited for")
 	}
 	p.mark(7)
 	p.begin()
-	p.done(9)
+	p.done(9, true)
 	if p.at(12) != 7 {
 		t.Errorf("on its way: %d", p.at(12))
 	}

@@ -214,17 +214,14 @@ func (t *term) update(s *session, h *held) (*cluster.Down, error) {
 			m.progress.begin()
 		}
 	})
-	down, networks, err := h.update(t.world.Load(), s.nodeID)
+	w := t.world.Load()
+	down, networks, err := h.update(w, s.nodeID)
 	t.progressed(s.nodeID, func(m *member) {
 		if m.session != s {
 			return
 		}
-		var index uint64
-		if down != nil && down.Network != nil {
-			index = down.Network.Index
-		}
 		m.networks = networks
-		m.progress.done(index)
+		m.progress.done(w.index, down != nil && down.Network != nil)
 	})
 	return down, err
 }
