@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 
 	"shoal/internal/network/dns"
 	"shoal/internal/network/kernel"
@@ -55,7 +56,12 @@ func (n *Network) apply(ctx context.Context, touched map[string]bool, extra plan
 			n.dns.Stop(string(ns))
 		}
 	}
-	ops := plan.Diff(have, want)
+	ops := slices.DeleteFunc(plan.Diff(have, want), func(o plan.Op) bool {
+		// The kernel removes a veth with the container's namespace at its leisure; to ask for it would wait for it, tens
+		// of milliseconds each.
+		link, ok := o.Item.(plan.LinkItem)
+		return ok && o.Delete && link.PeerNS != plan.HostNS && slices.Contains(gone, link.PeerNS)
+	})
 	if err := n.kernel.Apply(ctx, ops); err != nil {
 		for ns := range want {
 			delete(n.have, ns)

@@ -28,6 +28,12 @@ func (a *applier) link(s *space, ns plan.NS, l plan.LinkItem) error {
 		v.PeerName, v.PeerNamespace, v.PeerMTU = l.PeerName, netlink.NsFd(int(peer.fd)), uint32(l.MTU)
 		v.PeerNumTxQueues, v.PeerNumRxQueues = 1, 1
 		err = s.links.LinkAdd(v)
+		if _, lost := peer.links.LinkByName(l.PeerName); errors.Is(err, unix.EEXIST) && lost != nil {
+			// The other end is in a namespace that is on its way out.
+			if err = a.removeLink(s, ns, l.Name); err == nil {
+				err = s.links.LinkAdd(v)
+			}
+		}
 	case plan.VXLAN:
 		// Made from the host's namespace straight into N: the socket of the underlay stays the host's.
 		host, e := a.k.space(plan.HostNS)

@@ -65,10 +65,9 @@ func routing(ns *Namespace, n *Net) {
 		ns.Sysctls[key] = "0"
 	}
 	ns.Sysctls["net/ipv4/ip_forward"] = "1"
+	ns.Sysctls["net/ipv6/conf/default/disable_ipv6"], ns.Sysctls["net/ipv6/conf/all/forwarding"] = "1", "0"
 	if n.has(v6) {
-		ns.Sysctls["net/ipv6/conf/all/forwarding"] = "1"
-	} else {
-		ns.Sysctls["net/ipv6/conf/default/disable_ipv6"] = "1"
+		ns.Sysctls["net/ipv6/conf/default/disable_ipv6"], ns.Sysctls["net/ipv6/conf/all/forwarding"] = "0", "1"
 	}
 }
 
