@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"iter"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/network"
 
 	"shoal/internal/cluster"
@@ -26,8 +24,6 @@ type Local struct {
 	Engine  *engine.Engine
 	Images  *image.Store
 	Volumes *volume.Store
-	// SwarmEvents are the events of the swarm's objects, from the call on until ctx ends; nil on a node that has none.
-	SwarmEvents func(ctx context.Context) iter.Seq[events.Message]
 	// Overlay asks for a plain container's place in an attachable network of the swarm. known is false when the swarm has
 	// no network of that name. Nil: there is no swarm.
 	Overlay func(ctx context.Context, network string, ep *network.EndpointSettings) (place cluster.Attachment, known bool, _ error)

@@ -64,10 +64,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
-	go pump(e.Events().Subscribe(ctx, since))
-	if s.cfg.SwarmEvents != nil {
-		go pump(s.cfg.SwarmEvents(ctx))
-	}
+	go pump(e.Events().Subscribe(ctx, since)) // the swarm's events among them, on a manager
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
 	if err := http.NewResponseController(w).Flush(); err != nil {

@@ -45,6 +45,7 @@ type closer struct {
 // open starts everything. After an error nothing is left running but what outlives a daemon anyway: containerd and the
 // containers.
 func open(ctx context.Context, cfg Config, log *slog.Logger) (_ *daemon, err error) {
+	bridgeLogrus(log)
 	d := &daemon{cfg: cfg, log: log}
 	defer func() {
 		if err != nil {

@@ -46,7 +46,9 @@ func (n *node) openManager(ms *membership, bootstrap bool) (*managing, error) {
 		return nil, errors.New("the node has no key for its Raft log")
 	}
 	m := &managing{id: ms.NodeID, log: n.log, store: store.New(), led: make(chan struct{})}
-	m.dispatch = dispatch.New(dispatch.Config{Store: m.store, Log: n.log})
+	m.dispatch = dispatch.New(dispatch.Config{
+		Store: m.store, Log: n.log, Reach: func(ctx context.Context, addr string) bool { return m.server.Reach(ctx, addr) },
+	})
 	m.relay = relay.New(m.dispatch)
 	var group raftGroup
 	m.server = rpc.NewServer(rpc.Config{
@@ -76,6 +78,7 @@ func (n *node) openManager(ms *membership, bootstrap bool) (*managing, error) {
 	})
 	m.wg.Go(func() { m.leadWhenAsked(ctx) })
 	m.wg.Go(func() { n.sealAsAsked(ctx, m.store) })
+	m.wg.Go(func() { tellEvents(ctx, m.store, n.emit) })
 	return m, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/agent"
@@ -29,6 +30,7 @@ type node struct {
 	executor agent.Executor
 	network  dataPlane
 	api      http.Handler // set before start
+	emit     func(events.Message)
 	files    ca.Files
 
 	verbs sync.Mutex // held by a verb and by a change of role, which may take long
@@ -53,9 +55,9 @@ type dataPlane interface {
 // catchUp is how long a manager that comes up may take to get its vote.
 const catchUp = 2 * time.Minute
 
-func newNode(cfg Config, executor agent.Executor, network dataPlane, log *slog.Logger) *node {
+func newNode(cfg Config, executor agent.Executor, network dataPlane, emit func(events.Message), log *slog.Logger) *node {
 	return &node{
-		cfg: cfg, log: log, executor: executor, network: network, state: swarm.LocalNodeStateInactive,
+		cfg: cfg, log: log, executor: executor, network: network, emit: emit, state: swarm.LocalNodeStateInactive,
 		files: ca.Files{Dir: filepath.Join(swarmDir(cfg.DataRoot), "certificates")},
 	}
 }

@@ -67,9 +67,9 @@ func (d *daemon) imageEvent(action events.Action, id string, attributes map[stri
 }
 
 func (d *daemon) openAPI(ctx context.Context) error {
-	d.node = newNode(d.cfg, d.engine.Executor(), d.network, d.log)
+	d.node = newNode(d.cfg, d.engine.Executor(), d.network, d.engine.Events().Send, d.log)
 	d.api = api.New(api.Config{
-		Local: api.Local{Engine: d.engine, Images: d.images, Volumes: d.volumes, SwarmEvents: d.node.swarmEvents},
+		Local: api.Local{Engine: d.engine, Images: d.images, Volumes: d.volumes},
 		Swarm: d.node, Networks: d.network, Logs: d.node, Facts: d.facts(ctx), Counts: d.counts, Log: d.log,
 	})
 	d.node.api = d.api

@@ -2,38 +2,28 @@ package daemon
 
 import (
 	"context"
-	"iter"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
 
 	"shoal/internal/controlplane"
+	"shoal/internal/store"
 )
 
-// swarmEvents yields what happens to the swarm's objects from the call on, on a manager; nothing elsewhere. A reader that
-// falls behind the store's history misses what was between, as Docker's do.
-func (n *node) swarmEvents(ctx context.Context) iter.Seq[events.Message] {
-	n.mu.RLock()
-	m := n.managing
-	n.mu.RUnlock()
-	if m == nil {
-		return func(func(events.Message) bool) {}
-	}
-	from := m.store.Index()
-	return func(yield func(events.Message) bool) {
-		for ctx.Err() == nil {
-			for ev, err := range m.store.Watch(ctx, from) {
-				if err != nil {
-					break
-				}
-				from = ev.Index
-				for _, msg := range controlplane.Events(ev, time.Now()) {
-					if !yield(msg) {
-						return
-					}
-				}
+// tellEvents passes on what happens to the swarm's objects from now on, so that `docker events --since` finds the past
+// among the node's own. Where it falls behind the store's history, what was between is not told.
+func tellEvents(ctx context.Context, s *store.Store, emit func(events.Message)) {
+	from := s.Index()
+	for ctx.Err() == nil {
+		for ev, err := range s.Watch(ctx, from) {
+			if err != nil {
+				break
 			}
-			from = max(from, m.store.Index()) // behind: go on from here
+			from = ev.Index
+			for _, msg := range controlplane.Events(ev, time.Now()) {
+				emit(msg)
+			}
 		}
+		from = max(from, s.Index())
 	}
 }

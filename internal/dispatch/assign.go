@@ -86,7 +86,19 @@ func assignment(r store.Reader, t *cluster.Task, service *cluster.Service) clust
 	if service != nil {
 		a.ServiceLabels = service.Spec.Labels
 	}
+	a.Task.Attachments = nodeNetworks(r, t.Attachments)
 	return a
+}
+
+// nodeNetworks names the networks that every node has of its own (host, none, bridge) as nodes know them: by name.
+func nodeNetworks(r store.Reader, attachments []cluster.Attachment) []cluster.Attachment {
+	out := slices.Clone(attachments)
+	for i := range out {
+		if n := store.Networks.Get(r, out[i].NetworkID); n != nil && n.Predefined() {
+			out[i].NetworkID = n.Spec.Name
+		}
+	}
+	return out
 }
 
 // sameWork says whether two states of a task differ in nothing that its node must know: the node's own reports do not
