@@ -229,7 +229,9 @@ func (n *Network) Detach(ctx context.Context, containerID string) error {
 
 // Retain removes what containers hold that are not named: those that ended while the daemon was away.
 func (n *Network) Retain(containerIDs []string) {
-	<-n.gate
+	if n.enter(context.Background()) != nil {
+		return
+	}
 	defer n.leave()
 	for _, b := range n.inOrder() {
 		if slices.Contains(containerIDs, b.ContainerID) {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/containerd/errdefs"
+
 	"shoal/internal/cluster"
 	"shoal/internal/network/dns"
 	"shoal/internal/network/kernel"
@@ -22,6 +24,7 @@ type Network struct {
 	// gate holds one token: whoever has it owns the fields below and the kernel. It is a channel and not a mutex since
 	// it is held over netlink and files.
 	gate   chan struct{}
+	closed chan struct{}
 	nodeID string
 	state  cluster.NetworkState
 	links  map[string]*cluster.NetworkLink // the state's networks, and those of containers that the state has dropped
@@ -49,7 +52,7 @@ func New(config Config) (*Network, error) {
 	}
 	n := &Network{
 		config: config, kernel: k, dns: dns.New(config.DNS, config.Log), saver: newSaver(filepath.Join(config.RunDir, "state"), config.Log),
-		gate: make(chan struct{}, 1), links: map[string]*cluster.NetworkLink{}, boxes: map[string]*box{}, locals: map[string]*local{},
+		gate: make(chan struct{}, 1), closed: make(chan struct{}), links: map[string]*cluster.NetworkLink{}, boxes: map[string]*box{}, locals: map[string]*local{},
 		have: plan.Kernel{}, names: map[string]*dns.Names{}, changed: make(chan struct{}), ready: map[string]*Sandbox{},
 	}
 	if err := n.restore(); err != nil {
@@ -105,11 +108,16 @@ func (n *Network) orphans(pins []plan.NS) (out []plan.NS) {
 	return out
 }
 
+// errClosed is what calls on a closed Network get.
+var errClosed = cluster.Errorf(errdefs.ErrUnavailable, "the node's network is shut down")
+
 // enter takes the token.
 func (n *Network) enter(ctx context.Context) error {
 	select {
 	case <-n.gate:
 		return nil
+	case <-n.closed:
+		return errClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -119,7 +127,9 @@ func (n *Network) leave() { n.gate <- struct{}{} }
 
 // Identify tells which of the state's nodes this one is. Without it the one is taken whose address is the node's own.
 func (n *Network) Identify(nodeID string) {
-	<-n.gate
+	if n.enter(context.Background()) != nil {
+		return
+	}
 	defer n.leave()
 	n.nodeID = nodeID
 }
@@ -134,7 +144,10 @@ func (n *Network) Sandbox(containerID string) (*Sandbox, bool) {
 
 // Close stops answering names and leaves the data plane in place, for the daemon that comes next.
 func (n *Network) Close() error {
-	<-n.gate // and never given back: later calls wait for their contexts
+	if n.enter(context.Background()) != nil {
+		return nil
+	}
+	close(n.closed) // and the token is never given back
 	n.dns.Close()
 	n.kernel.Close()
 	return n.saver.close()
@@ -142,12 +155,15 @@ func (n *Network) Close() error {
 
 // Purge removes every trace of ours from kernel and disk. The Network is of no use after it.
 func (n *Network) Purge() error {
-	<-n.gate
-	n.take(cluster.NetworkState{})
+	if err := n.enter(context.Background()); err != nil {
+		return err
+	}
+	close(n.closed)
 	var errs []error
 	for _, b := range n.boxes {
 		errs = append(errs, n.removeBox(b))
 	}
+	n.take(cluster.NetworkState{})
 	pins, err := n.kernel.Pins()
 	errs = append(errs, err)
 	var containers []plan.NS

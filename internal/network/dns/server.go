@@ -79,6 +79,10 @@ func (s *Server) Stop(name string) {
 	s.mu.Unlock()
 	for _, server := range servers {
 		_ = server.Shutdown()
+		// Shutdown returns a moment before the server closes its socket, and the address must be free now.
+		if server.PacketConn != nil {
+			_ = server.PacketConn.Close()
+		}
 	}
 }
 

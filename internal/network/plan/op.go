@@ -74,6 +74,9 @@ func (o Op) String() string {
 	case Sysctl, Flush:
 		return where + item.String()
 	case LinkItem:
+		if o.Delete {
+			return where + "ip link delete " + item.Name
+		}
 		if item.Kind == Peer || item.Kind == Loopback {
 			return where + "ip link set " + item.String()
 		}
