@@ -1,0 +1,97 @@
+package bench
+
+import (
+	"context"
+	"flag"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+
+	"shoal/internal/cli/playground"
+)
+
+var (
+	binary    = flag.String("shoal", "../bin/shoal", "the binary to measure; containerd, the shim, runc and shoal-sample lie beside it")
+	reference = flag.String("reference", "/var/cache/shoal-bench/docker.io", "where Debian's docker.io is unpacked; it is fetched when it is not there")
+	alone     = flag.Bool("alone", false, "measure Shoal only")
+)
+
+// subject is a daemon to be measured.
+type subject struct {
+	name  string
+	start func(context.Context, *playground.Playground, *playground.Machine) error
+}
+
+var shoal = subject{"shoal", func(ctx context.Context, _ *playground.Playground, m *playground.Machine) error {
+	return m.StartDaemon(ctx)
+}}
+
+func subjects(tb testing.TB) []subject {
+	if *alone {
+		return []subject{shoal}
+	}
+	return []subject{docker(tb), shoal}
+}
+
+// node is one machine with a running daemon, and a registry with the sample image in its reach.
+type node struct {
+	*playground.Machine
+	api      engineAPI
+	registry string
+	end      func()
+}
+
+// boot makes a machine with a network namespace, a /run and a disk of its own, and starts the daemon in it. Remove it with end.
+func boot(tb testing.TB, ctx context.Context, s subject) *node {
+	tb.Helper()
+	if os.Geteuid() != 0 {
+		tb.Fatal("must be root: daemons run containers")
+	}
+	shoalBinary, err := filepath.Abs(*binary)
+	must(tb, err)
+	if _, err := os.Stat(shoalBinary); err != nil {
+		tb.Fatalf("%v (make build makes it)", err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "bench-") // short: sockets lie in it
+	must(tb, err)
+	p, err := playground.New(playground.Config{Dir: filepath.Join(dir, "p"), Shoal: shoalBinary, Tied: true})
+	must(tb, err)
+	var once sync.Once
+	n := &node{registry: p.Registry(), end: func() {
+		once.Do(func() {
+			if err := p.Remove(); err != nil {
+				tb.Error(err)
+			}
+			os.RemoveAll(dir)
+		})
+	}}
+	tb.Cleanup(n.end) // after a Fatal
+	must(tb, p.StartRegistry(ctx))
+	n.Machine, err = p.Machine(1)
+	must(tb, err)
+	must(tb, n.Boot())
+	n.api = dialEngine(n.Socket())
+	must(tb, s.start(ctx, p, n.Machine))
+	return n
+}
+
+// swarm makes the node a swarm of one and pulls the sample image. It returns the image's pinned reference.
+func (n *node) swarm(tb testing.TB, ctx context.Context) string {
+	tb.Helper()
+	must(tb, n.api.call(ctx, http.MethodPost, "/swarm/init", swarm.InitRequest{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: n.Address.String()}, nil))
+	image, err := n.api.pull(ctx, n.registry+"/web", "v1")
+	must(tb, err)
+	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	must(tb, await(limit, "the node is not ready", func() bool {
+		var nodes []swarm.Node
+		err := n.api.call(limit, http.MethodGet, "/nodes", nil, &nodes)
+		return err == nil && len(nodes) == 1 && nodes[0].Status.State == swarm.NodeStateReady
+	}))
+	return image
+}

@@ -1,0 +1,164 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// process is what the kernel says of one process of a machine.
+type process struct {
+	name     string // of its program
+	RSS, PSS int64  // bytes
+	CPU      time.Duration
+}
+
+// tickTime is the kernel's unit in /proc/PID/stat, the same on every architecture that Linux shows to programs.
+const tickTime = time.Second / 100
+
+// processes are those in the machine's own PID namespace: daemons and shims, but not what runs in containers.
+func (n *node) processes() ([]process, error) {
+	space, err := n.space()
+	if err != nil {
+		return nil, err
+	}
+	all, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	var out []process
+	for _, dir := range all {
+		if here, err := os.Readlink(dir + "/ns/pid"); err != nil || here != space {
+			continue
+		}
+		if p, err := readProcess(dir); err == nil { // it may have ended by now
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// space names the machine's PID namespace.
+func (n *node) space() (string, error) {
+	b, err := os.ReadFile(filepath.Join(n.Dir, "init.pid"))
+	if err != nil {
+		return "", err
+	}
+	var first struct{ PID int }
+	if err := json.Unmarshal(b, &first); err != nil {
+		return "", err
+	}
+	return os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", first.PID))
+}
+
+func readProcess(dir string) (p process, err error) {
+	command, err := os.ReadFile(dir + "/cmdline")
+	if err != nil {
+		return p, err
+	}
+	words := strings.Split(string(command), "\x00")
+	p.name = filepath.Base(words[0])
+	if p.name == "shoal" && len(words) > 1 {
+		p.name += " " + words[1]
+	}
+	memory, err := os.ReadFile(dir + "/smaps_rollup")
+	if err != nil {
+		return p, err
+	}
+	for line := range strings.Lines(string(memory)) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		kib, _ := strconv.ParseInt(f[1], 10, 64)
+		switch f[0] {
+		case "Rss:":
+			p.RSS = kib << 10
+		case "Pss:":
+			p.PSS = kib << 10
+		}
+	}
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return p, err
+	}
+	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	for _, i := range []int{11, 12} { // utime and stime, proc(5)
+		ticks, _ := strconv.ParseInt(f[i], 10, 64)
+		p.CPU += time.Duration(ticks) * tickTime
+	}
+	return p, nil
+}
+
+// use is the processor time that a machine has used: by its daemon, by that one's containerd, and by everything.
+type use struct{ all, daemon, containerd time.Duration }
+
+// rest is what shims, runc and containers used, those that have ended included.
+func (u use) rest() time.Duration { return u.all - u.daemon - u.containerd }
+
+func (n *node) use(tb testing.TB) (u use) {
+	tb.Helper()
+	var err error
+	u.all, err = n.busy()
+	must(tb, err)
+	all, err := n.processes()
+	must(tb, err)
+	for _, p := range all {
+		switch p.name {
+		case "shoal daemon", "dockerd":
+			u.daemon += p.CPU
+		case "containerd":
+			u.containerd += p.CPU
+		}
+	}
+	return u
+}
+
+// busy is the processor time that the machine has used, its containers and what has ended included.
+func (n *node) busy() (time.Duration, error) {
+	b, err := os.ReadFile(filepath.Join(n.Dir, "init.pid"))
+	if err != nil {
+		return 0, err
+	}
+	var first struct{ PID int }
+	if err := json.Unmarshal(b, &first); err != nil {
+		return 0, err
+	}
+	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", first.PID))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(groups)) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) == 3 && strings.Contains(","+f[1]+",", ",cpuacct,") {
+			text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", "cpuacct", f[2], "cpuacct.usage"))
+			if err != nil {
+				return 0, err
+			}
+			ns, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+			return time.Duration(ns), err
+		}
+	}
+	return busyUnified(string(groups))
+}
+
+// busyUnified reads the same of control groups of version 2; the init stands in a leaf of the machine's group there.
+func busyUnified(groups string) (time.Duration, error) {
+	_, path, _ := strings.Cut(strings.TrimSpace(groups), "0::")
+	text, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", filepath.Dir(path), "cpu.stat"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "usage_usec "); ok {
+			us, err := strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+			return time.Duration(us) * time.Microsecond, err
+		}
+	}
+	return 0, fmt.Errorf("no processor time in %q", text)
+}
