@@ -54,7 +54,7 @@ func (s *Story) serveImage(ctx context.Context) error {
 		return err
 	}
 	return until(ctx, 20*time.Second, "the registry does not start: see "+s.registry().log, func() (bool, error) {
-		return get(ctx, "http://"+s.loopback(s.Registry)+"/v2/") != "", nil
+		return !free(s.loopback(s.Registry)), nil
 	})
 }
 

@@ -1,0 +1,21 @@
+// Package e2e tests Shoal from outside: stories in testdata, one a file, in which the docker CLI drives real daemons with real
+// containers on machines of a playground (see internal/cli/playground). Each story has machines, a network and a registry of its
+// own, so stories run side by side, and what a failed one leaves is removed too.
+//
+// Beside testscript's own words a story has these; "!" before a word wants it to fail:
+//
+//	cluster MANAGERS [WORKERS]   boots machines 1, 2, … with a daemon each and makes one swarm of them
+//	machines N                   boots them without a swarm
+//	docker [@N] ARG...           the docker CLI against node 1, or node N
+//	on N COMMAND [ARG...]        a command on machine N ("client" is a machine outside the cluster)
+//	until [@N] REGEXP ARG...     repeats docker ARG... until its output matches, for 60 s at most
+//	service NAME RUNNING/WANTED  waits until the service has so many tasks, 60 s at most
+//	kept NAME                    remembers the service's containers; a second one fails if they have changed
+//	answers N URL                asks from the client until N different hosts have answered, 60 s at most
+//	load start URL | load stop   asks from the client all the time; stop prints "failed: X of Y"
+//	off N, on-again N            cuts a machine's power; boots it and starts its daemon
+//	crash N, down N, up N        kills the daemon (kill -9), ends it in good order, starts it
+//	cut N, heal N                pulls a machine's cable, plugs it in again
+//
+// $REGISTRY is the registry's address. $VICTIM is set by `pick NAME`: a container of the service on node 1.
+package e2e

@@ -1,0 +1,189 @@
+// Command toolbox is the one program inside the end-to-end tests' images: the sample web server, and the small words that a
+// test needs inside a container. It is static, so an image holds it alone.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"shoal/internal/sample/web"
+)
+
+var words = map[string]func(context.Context, []string) error{
+	"serve": serve, "sleep": sleep, "fail": fail, "eat": eat, "get": get, "lookup": lookup,
+	"cat": cat, "env": env, "id": id, "echo": echo, "hostname": hostname, "write": write, "pwd": pwd,
+}
+
+func main() {
+	args := os.Args[1:]
+	if name := filepath.Base(os.Args[0]); words[name] != nil {
+		args = append([]string{name}, args...) // called by a link
+	}
+	if len(args) == 0 {
+		args = []string{"serve"}
+	}
+	do := words[args[0]]
+	if do == nil {
+		fmt.Fprintln(os.Stderr, "unknown word", args[0])
+		os.Exit(127)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	err := do(ctx, args[1:])
+	var code exit
+	if errors.As(err, &code) {
+		os.Exit(int(code))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+type exit int
+
+func (e exit) Error() string { return "exit " + strconv.Itoa(int(e)) }
+
+func serve(ctx context.Context, _ []string) error {
+	fmt.Fprintln(os.Stderr, "a line on stderr")
+	return web.Serve(ctx, web.Config{
+		Addr: os.Getenv("LISTEN"), Version: os.Getenv("VERSION"), Task: os.Getenv("TASK"), Sick: "/tmp/sick", Log: os.Stdout,
+	})
+}
+
+// pause waits, or ends at once with ctx.
+func pause(ctx context.Context, seconds string) error {
+	d, err := time.ParseDuration(seconds + "s")
+	if err != nil {
+		return err
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+func sleep(ctx context.Context, args []string) error { return pause(ctx, args[0]) }
+
+// fail CODE SECONDS
+func fail(ctx context.Context, args []string) error {
+	if err := pause(ctx, args[1]); err != nil {
+		return err
+	}
+	code, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	fmt.Println("failing with", code)
+	return exit(code)
+}
+
+// eat MIB: touches that much memory and holds it.
+func eat(ctx context.Context, args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	b := make([]byte, n<<20)
+	for i := 0; i < len(b); i += os.Getpagesize() {
+		b[i] = 1
+	}
+	fmt.Println("ate", n)
+	<-ctx.Done()
+	return nil
+}
+
+// get N URL: a new connection for each of the N requests.
+func get(ctx context.Context, args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	c := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for range n {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, args[1], nil)
+		if err != nil {
+			return err
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(os.Stdout, resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func lookup(ctx context.Context, args []string) error {
+	ips, err := net.DefaultResolver.LookupIP(ctx, "ip4", args[0])
+	for _, ip := range ips {
+		fmt.Println(ip)
+	}
+	return err
+}
+
+func cat(_ context.Context, args []string) error {
+	if len(args) == 0 {
+		_, err := io.Copy(os.Stdout, os.Stdin)
+		return err
+	}
+	for _, a := range args {
+		b, err := os.ReadFile(a)
+		if err != nil {
+			return err
+		}
+		os.Stdout.Write(b)
+	}
+	return nil
+}
+
+// write FILE TEXT
+func write(_ context.Context, args []string) error {
+	return os.WriteFile(args[0], []byte(args[1]), 0o644)
+}
+
+func env(context.Context, []string) error {
+	fmt.Println(strings.Join(os.Environ(), "\n"))
+	return nil
+}
+
+func id(context.Context, []string) error {
+	fmt.Printf("uid=%d gid=%d\n", os.Getuid(), os.Getgid())
+	return nil
+}
+
+func echo(_ context.Context, args []string) error {
+	fmt.Println(strings.Join(args, " "))
+	return nil
+}
+
+func hostname(context.Context, []string) error {
+	h, err := os.Hostname()
+	fmt.Println(h)
+	return err
+}
+
+func pwd(context.Context, []string) error {
+	d, err := os.Getwd()
+	fmt.Println(d)
+	return err
+}
