@@ -184,6 +184,8 @@ func TestOverlay(t *testing.T) {
 func TestMesh(t *testing.T) {
 	r, s := both(t)
 	a, b := s.nodes[0], s.nodes[1]
+	// Another firewall that drops what it does not know, as Docker's and ufw's do.
+	r.sh(`nsenter --net=/run/netns/%s nft -f - <<< 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; ct mark 0x77 accept; }; }'`, a.ns)
 	s.task(0, "w1", "web", at("net", "10.0.9.5/24"), at("ingress", "10.0.0.5/24"))
 	s.task(1, "w2", "web", at("net", "10.0.9.6/24"), at("ingress", "10.0.0.6/24"))
 	for _, proto := range []string{"tcp", "udp"} {
@@ -205,6 +207,21 @@ func TestMesh(t *testing.T) {
 	a.exact()
 	b.exact()
 	spread(t, "VIP beside ingress", r.from(a.inside(id("w1")), 30, "tcp", "10.0.9.6:80"), "w2 10.0.9.5")
+	if out := r.sh("nsenter --net=/run/netns/%s nft list table ip filter", a.ns); strings.Count(out, "shoal:accept") != 2 {
+		t.Errorf("accepts: %s", out)
+	}
+	// Bound to one address of the node.
+	for i := range s.state.Ports {
+		s.state.Ports[i].Bind = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	}
+	s.set(t)
+	a.exact()
+	spread(t, "bound to 127.0.0.1", r.from(a.onHost, 30, "tcp", "127.0.0.1:8080"), "w1 169.254.2.1", "w2 169.254.2.1")
+	for answer := range r.from(r.outside, 1, "tcp", "10.98.0.11:8080") {
+		if !strings.Contains(answer, "refused") {
+			t.Errorf("bound to 127.0.0.1, from outside: %s", answer)
+		}
+	}
 	// No tasks left: refused, on every node.
 	for i := range s.state.Ports {
 		s.state.Ports[i].Backends = nil

@@ -117,7 +117,7 @@ func (n *node) restart() {
 
 func (n *node) attach(r Request) *Sandbox {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), time.Minute)
 	defer cancel()
 	s, err := n.Attach(ctx, r)
 	if err != nil {

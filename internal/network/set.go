@@ -2,6 +2,8 @@ package network
 
 import (
 	"context"
+	"maps"
+	"net/netip"
 	"slices"
 
 	"shoal/internal/cluster"
@@ -15,6 +17,12 @@ func (n *Network) Set(ctx context.Context, state cluster.NetworkState) error {
 		return err
 	}
 	defer n.leave()
+	// The node's addresses may have changed, and another firewall may have been loaded.
+	node, err := n.kernel.Node()
+	if err != nil {
+		return err
+	}
+	n.node = node
 	before := n.links
 	n.take(state)
 	n.saver.save(state)
@@ -24,11 +32,11 @@ func (n *Network) Set(ctx context.Context, state cluster.NetworkState) error {
 	close(n.changed)
 	n.changed = make(chan struct{})
 	n.mu.Unlock()
-	err := n.apply(ctx, nil, nil, nil)
-	if err == nil {
-		n.endFlows(before)
+	if err := n.apply(ctx, nil, nil, nil); err != nil {
+		return err
 	}
-	return err
+	n.endFlows(before)
+	return nil
 }
 
 // take makes the state the newest. A network that a container is still in stays, with nobody else in it.
@@ -96,7 +104,8 @@ func (n *Network) lookup(id string) *plan.Net {
 // a port.
 func (n *Network) input() plan.Input {
 	self, swarm := n.self()
-	in := plan.Input{Prefix: n.config.Prefix, Self: self, Nodes: n.state.Nodes, Zones: !n.config.NoZones, HostPorts: n.hostPorts()}
+	in := plan.Input{Prefix: n.config.Prefix, Self: self, Nodes: n.state.Nodes, Zones: !n.config.NoZones, HostPorts: n.hostPorts(),
+		Addresses: slices.SortedFunc(maps.Keys(n.node.MTU), netip.Addr.Compare)}
 	nets := map[string]*plan.Net{}
 	for _, b := range n.inOrder() {
 		for _, p := range b.Places {

@@ -84,7 +84,18 @@ func (n *Network) apply(ctx context.Context, touched map[string]bool, extra plan
 			n.have[ns] = w
 		}
 	}
+	// Attach needs no look at other tables unless it made the first uplink.
+	if touched == nil || len(ops) > 0 && hasUplinks(want) != hasUplinks(have) {
+		if err := n.kernel.Accept(n.config.Prefix, hasUplinks(want)); err != nil {
+			return fmt.Errorf("network: other tables' forward chains: %w", err)
+		}
+	}
 	return n.listen(wanted)
+}
+
+func hasUplinks(k plan.Kernel) bool {
+	host := k[plan.HostNS]
+	return host != nil && len(host.Links) > 0
 }
 
 // known is what the kernel holds of the namespaces that matter: those wanted now, and those of networks that go.

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -32,12 +33,13 @@ type Server struct {
 	view     atomic.Pointer[View]
 
 	mu        sync.Mutex
-	listeners map[string][]*dns.Server
+	listeners map[string][]io.Closer
 }
+
 
 // New asks servers for names that are no container's; none: those of the node's resolv.conf.
 func New(servers []string, log *slog.Logger) *Server {
-	s := &Server{log: log, upstream: newUpstream(servers), listeners: map[string][]*dns.Server{}}
+	s := &Server{log: log, upstream: newUpstream(servers), listeners: map[string][]io.Closer{}}
 	s.view.Store(&View{})
 	return s
 }
@@ -57,7 +59,7 @@ func (s *Server) Listen(name string, udp net.PacketConn, tcp net.Listener) {
 	h := handler{s, name}
 	servers := []*dns.Server{{PacketConn: udp, Handler: h}, {Listener: tcp, Handler: h}}
 	s.mu.Lock()
-	s.listeners[name] = servers
+	s.listeners[name] = []io.Closer{udp, tcp}
 	s.mu.Unlock()
 	for _, server := range servers {
 		started := make(chan struct{})
@@ -67,22 +69,18 @@ func (s *Server) Listen(name string, udp net.PacketConn, tcp net.Listener) {
 				s.log.Debug("name server ended", "network", name, "err", err)
 			}
 		}()
-		<-started // Shutdown of a server that has not begun does nothing
+		<-started
 	}
 }
 
-// Stop ends a listener.
+// Stop closes a listener's sockets: the address is free when it returns. Queries under way may still wait for upstream.
 func (s *Server) Stop(name string) {
 	s.mu.Lock()
-	servers := s.listeners[name]
+	sockets := s.listeners[name]
 	delete(s.listeners, name)
 	s.mu.Unlock()
-	for _, server := range servers {
-		_ = server.Shutdown()
-		// Shutdown returns a moment before the server closes its socket, and the address must be free now.
-		if server.PacketConn != nil {
-			_ = server.PacketConn.Close()
-		}
+	for _, socket := range sockets {
+		_ = socket.Close()
 	}
 }
 

@@ -47,7 +47,7 @@ func (k *Kernel) readTables(ns plan.NS, s *space, prefix string, out *plan.Names
 	for _, c := range chains {
 		id := plan.TableID{Family: familyName(c.Table.Family), Name: c.Table.Name}
 		if ours[id] != nil {
-			out.Tables[id].Chains[c.Name] = &plan.Chain{Type: string(c.Type), Device: c.Device, Rules: rules[ruleKey{id, c.Name}]}
+			out.Tables[id].Chains[c.Name] = &plan.Chain{Type: string(c.Type), Device: c.Device, Rules: marks(rules[ruleKey{id, c.Name}])}
 		}
 	}
 	for id, t := range ours {
@@ -64,9 +64,21 @@ type ruleKey struct {
 	chain string
 }
 
+type readRule struct {
+	mark   string // its comment
+	handle uint64
+}
+
+func marks(rules []readRule) (out []plan.RuleText) {
+	for _, r := range rules {
+		out = append(out, plan.RuleText{Mark: r.mark})
+	}
+	return out
+}
+
 // readRules reads the fingerprints of all rules of a namespace in one go. The library would decode each expression too,
 // and fails on those it has no words for.
-func readRules(s *space) (map[ruleKey][]plan.RuleText, error) {
+func readRules(s *space) (map[ruleKey][]readRule, error) {
 	conn, err := mdlayher.Dial(unix.NETLINK_NETFILTER, &mdlayher.Config{NetNS: int(s.fd)})
 	if err != nil {
 		return nil, err
@@ -79,30 +91,32 @@ func readRules(s *space) (map[ruleKey][]plan.RuleText, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := map[ruleKey][]plan.RuleText{}
+	out := map[ruleKey][]readRule{}
 	for _, m := range replies {
 		ad, err := mdlayher.NewAttributeDecoder(m.Data[4:])
 		if err != nil {
 			return nil, err
 		}
 		key := ruleKey{table: plan.TableID{Family: familyName(nftables.TableFamily(m.Data[0]))}}
-		mark := "foreign"
+		rule := readRule{mark: "foreign"}
 		for ad.Next() {
 			switch ad.Type() {
 			case unix.NFTA_RULE_TABLE:
 				key.table.Name = ad.String()
 			case unix.NFTA_RULE_CHAIN:
 				key.chain = ad.String()
+			case unix.NFTA_RULE_HANDLE:
+				rule.handle = binary.BigEndian.Uint64(ad.Bytes())
 			case unix.NFTA_RULE_USERDATA:
 				if text, ok := userdata.GetString(ad.Bytes(), userdata.TypeComment); ok {
-					mark = text
+					rule.mark = text
 				}
 			}
 		}
 		if err := ad.Err(); err != nil {
 			return nil, err
 		}
-		out[key] = append(out[key], plan.RuleText{Mark: mark})
+		out[key] = append(out[key], rule)
 	}
 	return out, nil
 }

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -71,12 +72,13 @@ func meshTable(in Input, f family, uplinks string) *Table {
 	ports := &Set{Key: []Type{Proto, Port}, Data: []Type{Verdict}, Elements: map[string]string{}}
 	tasks := &Set{Key: []Type{Proto, Port, Mark}, Data: []Type{f.typ, Port}, Elements: map[string]string{}}
 	bound := &Set{Key: []Type{f.typ, Proto, Port}, Data: []Type{f.typ, Port}, Elements: map[string]string{}}
-	t.Sets["ports"], t.Sets["tasks"], t.Sets["bound"] = ports, tasks, bound
+	at := &Set{Key: []Type{f.typ, Proto, Port}, Data: []Type{Verdict}, Elements: map[string]string{}}
+	t.Sets["ports"], t.Sets["tasks"], t.Sets["bound"], t.Sets["ports_at"] = ports, tasks, bound, at
 	counts := map[int]bool{}
 	for i := range firstCounts {
 		counts[i+1] = true
 	}
-	add := func(proto byte, published uint16, targets []netip.Addr, port uint16) {
+	add := func(proto byte, published uint16, targets []netip.Addr, port uint16, bind []netip.Prefix) {
 		count := 0
 		for _, a := range targets {
 			if f.holds(a) {
@@ -84,19 +86,25 @@ func meshTable(in Input, f family, uplinks string) *Table {
 				count++
 			}
 		}
-		if count > 0 {
-			counts[count] = true
+		if count == 0 {
+			return
+		}
+		counts[count] = true
+		if len(bind) == 0 {
 			ports.Elements[join(keyProto(proto), keyPort(published))] = chainOf(count)
+		}
+		for _, a := range in.Addresses {
+			if f.holds(a) && slices.ContainsFunc(bind, func(p netip.Prefix) bool { return p.Contains(a) }) {
+				at.Elements[join(keyAddr(a), keyProto(proto), keyPort(published))] = chainOf(count)
+			}
 		}
 	}
 	for _, p := range in.Mesh {
-		if len(p.Bind) == 0 {
-			add(ProtoNumber(string(p.Config.Protocol)), uint16(p.Config.PublishedPort), p.Backends, uint16(p.Config.TargetPort))
-		}
+		add(ProtoNumber(string(p.Config.Protocol)), uint16(p.Config.PublishedPort), p.Backends, uint16(p.Config.TargetPort), p.Bind)
 	}
 	for _, p := range in.HostPorts {
 		if !p.Bind.IsValid() {
-			add(ProtoNumber(p.Proto), p.Published, p.Target, p.Port)
+			add(ProtoNumber(p.Proto), p.Published, p.Target, p.Port, nil)
 			continue
 		}
 		for _, a := range p.Target {
@@ -110,6 +118,8 @@ func meshTable(in Input, f family, uplinks string) *Table {
 	}
 	translate := []RuleText{
 		rule(toLocal, f.boundRule()),
+		rule(toLocal, statement{f.table + " daddr . meta l4proto . th dport vmap @ports_at", []expr.Any{
+			f.load(f.dst, reg1), loadL4(f.after()), loadPort(f.after() + 1), vmap("ports_at")}}),
 		rule(toLocal, statement{"meta l4proto . th dport vmap @ports", []expr.Any{loadL4(reg1), loadPort(reg32 + 1), vmap("ports")}}),
 	}
 	t.Chains["pre"] = &Chain{Type: "nat", Hook: "prerouting", Priority: -100, Rules: translate}

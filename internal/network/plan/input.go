@@ -21,6 +21,8 @@ type Input struct {
 	// Mesh is the published ports of the routing mesh, HostPorts those of single containers of this node.
 	Mesh      []cluster.Port
 	HostPorts []HostPort
+	// Addresses are the node's own, for ports of the mesh that are bound to some of them.
+	Addresses []netip.Addr
 }
 
 // Net is a network with this node's containers in it.
