@@ -1,0 +1,244 @@
+package internal_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// rooms, from the top down: a package may import only rooms that stand below its own. Names on one line do not import each
+// other. The reason says why the room stands where it does.
+var rooms = []struct {
+	names  string
+	reason string
+}{
+	{"cli", "commands call everything; nothing calls a command"},
+	{"daemon", "the composition root: it wires the parts, so that no part knows how another is made"},
+	{"sim", "drives managers and agents with its own clock and network; a product package that imported it would ship a simulator"},
+	{"api", "HTTP in and out: the verbs below know no requests"},
+	{"controlplane", "the verbs on objects: they write to the store and wait for nobody"},
+	{"manager", "the leader's passes: they turn the store's state into a commit, and serve no client"},
+	{"relay", "streams from any task to any manager, over what dispatch and agent have opened"},
+	{"dispatch", "the managers' side of a node's stream"},
+	{"agent", "the node's side: it declares what it needs of an engine, so the engine may not import it back"},
+	{"engine", "containers: it declares what it needs of a network, and knows no swarm"},
+	{"image volume containerd", "parts of the engine that do not need one another's insides"},
+	{"network", "the data plane: told what to hold, never asking the store"},
+	{"rpc", "port 2377: identity comes from a certificate"},
+	{"ca", "certificates: no network"},
+	{"raftstore", "replication of the store; its transport is given from outside"},
+	{"store", "objects and transactions: no Raft in it"},
+	{"reconcile allocate", "decisions: pure functions of what they are given"},
+	{"schedule", "a decision too; reconcile asks it where a task still fits"},
+	{"cluster", "the leaf: the types that everybody shares"},
+	{"sample shim", "alone: a demonstration image, and a process that must start in milliseconds"},
+}
+
+// except lists imports that the table forbids and that are right all the same, with the reason.
+var except = map[string]string{}
+
+// pure are the packages that decide: same input, same plan. What they may not touch, and why.
+var (
+	pure     = []string{"reconcile", "schedule", "allocate", "network/plan"}
+	impure   = []string{"os", "os/exec", "net/http", "math/rand", "math/rand/v2", "crypto/rand", "syscall", "shoal/internal/store", "log/slog"}
+	impureOf = map[string][]string{
+		"time": {"Now", "Since", "Until", "Sleep", "After", "Tick", "NewTimer", "NewTicker", "AfterFunc"},
+		"net":  {"Dial", "Listen", "DialTimeout", "ListenPacket", "LookupHost", "LookupIP", "Interfaces", "InterfaceAddrs"},
+	}
+)
+
+func rank(pkg string) int {
+	room, _, _ := strings.Cut(pkg, "/")
+	for i, r := range rooms {
+		if slices.Contains(strings.Fields(r.names), room) {
+			return i
+		}
+	}
+	return -1
+}
+
+// source is one Go file of ours.
+type source struct {
+	path, pkg string // pkg is relative to internal/
+	file      *ast.File
+}
+
+func sources(t *testing.T, tests bool) (*token.FileSet, []source) {
+	t.Helper()
+	set := token.NewFileSet()
+	var out []source
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") && !tests {
+			return err
+		}
+		f, err := parser.ParseFile(set, path, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		out = append(out, source{path, filepath.ToSlash(filepath.Dir(path)), f})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set, out
+}
+
+func imports(f *ast.File) []string {
+	var out []string
+	for _, i := range f.Imports {
+		if p, err := strconv.Unquote(i.Path.Value); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func TestImportsGoDownwards(t *testing.T) {
+	_, all := sources(t, false)
+	for _, s := range all {
+		if s.pkg == "." || s.pkg == "zdeps" {
+			continue
+		}
+		from := rank(s.pkg)
+		if from < 0 {
+			t.Errorf("%s: package %s has no place in the import order: give it one, with the reason", s.path, s.pkg)
+			continue
+		}
+		for _, imp := range imports(s.file) {
+			target, ok := strings.CutPrefix(imp, "shoal/internal/")
+			if !ok {
+				continue
+			}
+			if sameRoom(s.pkg, target) {
+				continue
+			}
+			to := rank(target)
+			if _, allowed := except[s.pkg+" > "+target]; to <= from && !allowed {
+				t.Errorf("%s imports %s, which does not stand below it (%s; %s)", s.path, target, rooms[from].reason, rooms[max(to, 0)].reason)
+			}
+			if strings.HasPrefix(s.pkg, "shim") {
+				t.Errorf("%s imports %s: %s", s.path, target, rooms[from].reason)
+			}
+		}
+	}
+}
+
+func sameRoom(a, b string) bool {
+	ra, _, _ := strings.Cut(a, "/")
+	rb, _, _ := strings.Cut(b, "/")
+	return ra == rb
+}
+
+func TestPureRoomsTouchNothing(t *testing.T) {
+	set, all := sources(t, false)
+	for _, s := range all {
+		if !slices.ContainsFunc(pure, func(p string) bool { return s.pkg == p || strings.HasPrefix(s.pkg, p+"/") }) {
+			continue
+		}
+		for _, imp := range imports(s.file) {
+			if slices.Contains(impure, imp) {
+				t.Errorf("%s imports %s: a decision may depend only on what it is given", s.path, imp)
+			}
+		}
+		// Of the kernel's names the constants are allowed, which are written in capitals; its calls are not.
+		for _, use := range uses(s.file, map[string][]string{"unix": nil}) {
+			if strings.ToUpper(use.Sel.Name) != use.Sel.Name {
+				t.Errorf("%s: %s: a decision may depend only on what it is given", set.Position(use.Pos()), name(use))
+			}
+		}
+		for _, use := range uses(s.file, impureOf) {
+			t.Errorf("%s: %s: a decision may depend only on what it is given", set.Position(use.Pos()), name(use))
+		}
+	}
+}
+
+func TestNobodySleeps(t *testing.T) {
+	set, all := sources(t, true)
+	for _, s := range all {
+		for _, use := range uses(s.file, map[string][]string{"time": {"Sleep"}}) {
+			if s.path != "arch_test.go" {
+				t.Errorf("%s: %s: wait for a condition, a channel, or a timer in a select", set.Position(use.Pos()), name(use))
+			}
+		}
+	}
+}
+
+// uses finds package.Name for the listed names, or for all names of a package with none listed. It goes by the last element of
+// the import path, which no package here hides.
+func uses(f *ast.File, names map[string][]string) []*ast.SelectorExpr {
+	var out []*ast.SelectorExpr
+	known := imports(f)
+	ast.Inspect(f, func(n ast.Node) bool {
+		sel, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		id, ok := sel.X.(*ast.Ident)
+		if !ok || !slices.ContainsFunc(known, func(p string) bool { return p == id.Name || strings.HasSuffix(p, "/"+id.Name) }) {
+			return true
+		}
+		if listed, ok := names[id.Name]; ok && (len(listed) == 0 || slices.Contains(listed, sel.Sel.Name)) {
+			out = append(out, sel)
+		}
+		return true
+	})
+	return out
+}
+
+func name(s *ast.SelectorExpr) string { return s.X.(*ast.Ident).Name + "." + s.Sel.Name }
+
+func TestPackagesSayWhatTheyDecide(t *testing.T) {
+	_, all := sources(t, false)
+	docs, files := map[string]string{}, map[string]string{}
+	for _, s := range all {
+		if s.pkg == "." || s.pkg == "zdeps" {
+			continue
+		}
+		files[s.pkg] = s.path
+		if s.file.Doc != nil {
+			docs[s.pkg] += s.file.Doc.Text()
+		}
+	}
+	for pkg, file := range files {
+		if len(docs[pkg]) < 80 {
+			t.Errorf("package %s (%s) has no doc.go that says what it decides and what it never does", pkg, file)
+		}
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
+
+func TestDocumentsLinkToFilesThatExist(t *testing.T) {
+	root := ".."
+	var docs []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/adr/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs = append(docs, found...)
+	}
+	if len(docs) < 5 {
+		t.Fatalf("only %d documents found", len(docs))
+	}
+	for _, doc := range docs {
+		b, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(b), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(doc), m[1])); err != nil {
+				t.Errorf("%s links to %s, which does not exist", doc, m[1])
+			}
+		}
+	}
+}
