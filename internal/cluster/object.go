@@ -52,11 +52,25 @@ func (n *Network) Driver() string {
 	return n.Spec.DriverConfiguration.Name
 }
 
-// Secret and Config are stored as the API has them. ID, Meta and Spec come with the embedded type.
-type Secret struct{ swarm.Secret }
+// Secret is a stored secret. ID, Meta and Spec come with the embedded type.
+type Secret struct {
+	swarm.Secret
+	Lineage
+}
 
 // Config is a stored config.
-type Config struct{ swarm.Config }
+type Config struct {
+	swarm.Config
+	Lineage
+}
+
+// Lineage is the place of a secret or config among those that had its name one after the other.
+type Lineage struct {
+	// Generation counts from 1; 0 is the first, too: it has never been rotated.
+	Generation int `json:",omitempty"`
+	// Superseded is the name that a newer generation has taken over; empty on the newest.
+	Superseded string `json:",omitempty"`
+}
 
 // Cluster is the one object that describes the swarm itself.
 type Cluster struct {

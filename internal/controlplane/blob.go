@@ -20,6 +20,13 @@ type blob[T any] struct {
 	name  *store.Index[T]
 	users *store.Index[cluster.Service]
 	parts func(*T) (id *string, meta *swarm.Meta, a *swarm.Annotations, data *[]byte)
+	line  func(*T) *cluster.Lineage
+	// most is the size in bytes that the data must stay below.
+	most int
+	// repoint changes the references of a container spec to objects of these IDs, by the given name, to another ID.
+	repoint func(c *swarm.ContainerSpec, from map[string]bool, name, to string)
+	// named are the IDs that a container spec refers to.
+	named func(c *swarm.ContainerSpec) []string
 }
 
 var secrets = blob[cluster.Secret]{
@@ -27,6 +34,8 @@ var secrets = blob[cluster.Secret]{
 	parts: func(s *cluster.Secret) (*string, *swarm.Meta, *swarm.Annotations, *[]byte) {
 		return &s.ID, &s.Meta, &s.Spec.Annotations, &s.Spec.Data
 	},
+	line: func(s *cluster.Secret) *cluster.Lineage { return &s.Lineage },
+	most: maxSecretBytes, repoint: repointSecrets, named: secretIDs,
 }
 
 var configs = blob[cluster.Config]{
@@ -34,6 +43,16 @@ var configs = blob[cluster.Config]{
 	parts: func(c *cluster.Config) (*string, *swarm.Meta, *swarm.Annotations, *[]byte) {
 		return &c.ID, &c.Meta, &c.Spec.Annotations, &c.Spec.Data
 	},
+	line: func(c *cluster.Config) *cluster.Lineage { return &c.Lineage },
+	most: maxConfigBytes, repoint: repointConfigs, named: configIDs,
+}
+
+// checkData holds data to the limit of its kind.
+func (b *blob[T]) checkData(data []byte) error {
+	if n := len(data); n == 0 || n >= b.most {
+		return invalid("%s data must be larger than 0 and less than %d bytes", b.noun, b.most)
+	}
+	return nil
 }
 
 // create stores o under a new ID, which it returns.

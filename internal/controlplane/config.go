@@ -35,8 +35,8 @@ func (c *Control) CreateConfig(ctx context.Context, spec swarm.ConfigSpec) (stri
 	if err := checkBlobName(spec.Name); err != nil {
 		return "", err
 	}
-	if n := len(spec.Data); n == 0 || n >= maxConfigBytes {
-		return "", invalid("config data must be larger than 0 and less than %d bytes", maxConfigBytes)
+	if err := configs.checkData(spec.Data); err != nil {
+		return "", err
 	}
 	if err := checkTemplating(spec.Templating); err != nil {
 		return "", err
@@ -54,4 +54,9 @@ func (c *Control) UpdateConfig(ctx context.Context, ref string, version uint64, 
 // RemoveConfig deletes a config that no service uses.
 func (c *Control) RemoveConfig(ctx context.Context, ref string) error {
 	return configs.remove(ctx, c, ref)
+}
+
+// RotateConfig gives the config of that name new data; see [Rotation].
+func (c *Control) RotateConfig(ctx context.Context, ref string, data []byte) (Rotation, error) {
+	return configs.rotate(ctx, c, ref, data)
 }

@@ -44,11 +44,12 @@ func resolveNetworks(r store.Reader, wanted []swarm.NetworkAttachmentConfig) err
 	return nil
 }
 
-// secretsExist wants each secret under both the ID and the name that the reference has.
+// secretsExist wants each secret under both the ID and the name that the reference has. One that was rotated may go by
+// the name that it had.
 func secretsExist(r store.Reader, refs []*swarm.SecretReference) error {
 	var missing []string
 	for _, ref := range refs {
-		if s := store.Secrets.Get(r, ref.SecretID); s == nil || s.Spec.Name != ref.SecretName {
+		if s := store.Secrets.Get(r, ref.SecretID); s == nil || s.Spec.Name != ref.SecretName && s.Superseded != ref.SecretName {
 			missing = append(missing, ref.SecretName)
 		}
 	}
@@ -58,7 +59,7 @@ func secretsExist(r store.Reader, refs []*swarm.SecretReference) error {
 func configsExist(r store.Reader, c *swarm.ContainerSpec) error {
 	var missing []string
 	for _, ref := range c.Configs {
-		if have := store.Configs.Get(r, ref.ConfigID); have == nil || have.Spec.Name != ref.ConfigName {
+		if have := store.Configs.Get(r, ref.ConfigID); have == nil || have.Spec.Name != ref.ConfigName && have.Superseded != ref.ConfigName {
 			missing = append(missing, ref.ConfigName)
 		}
 	}

@@ -54,8 +54,8 @@ func (c *Control) CreateSecret(ctx context.Context, spec swarm.SecretSpec) (stri
 		}
 		return "", cluster.Errorf(errdefs.ErrNotImplemented, "secret driver %q: plugins are not supported", spec.Driver.Name)
 	}
-	if n := len(spec.Data); n == 0 || n >= maxSecretBytes {
-		return "", invalid("secret data must be larger than 0 and less than %d bytes", maxSecretBytes)
+	if err := secrets.checkData(spec.Data); err != nil {
+		return "", err
 	}
 	if err := checkTemplating(spec.Templating); err != nil {
 		return "", err
@@ -73,4 +73,9 @@ func (c *Control) UpdateSecret(ctx context.Context, ref string, version uint64, 
 // RemoveSecret deletes a secret that no service uses.
 func (c *Control) RemoveSecret(ctx context.Context, ref string) error {
 	return secrets.remove(ctx, c, ref)
+}
+
+// RotateSecret gives the secret of that name new data; see [Rotation].
+func (c *Control) RotateSecret(ctx context.Context, ref string, data []byte) (Rotation, error) {
+	return secrets.rotate(ctx, c, ref, data)
 }

@@ -126,6 +126,9 @@ func (u *ServiceUpdate) apply(tx *store.Tx, s *cluster.Service, spec swarm.Servi
 			State: swarm.UpdateStateRollbackStarted, Message: "manually requested rollback", StartedAt: new(tx.Now()),
 		}
 	} else {
+		if isJob(&spec.Mode) {
+			newest(tx, &spec)
+		}
 		s.UpdateStatus = nil // the leader's pass starts the update anew
 	}
 	auth, err := u.auth(tx, s)

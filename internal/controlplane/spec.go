@@ -39,12 +39,14 @@ func intern(tx *store.Tx, spec *swarm.ServiceSpec, registryAuth string) string {
 	return id
 }
 
-// DropUnusedSpec removes an interned spec that no task, Spec or PreviousSpec names any more; otherwise it does nothing.
+// DropUnusedSpec removes an interned spec that no task, Spec or PreviousSpec names any more, and the earlier generations
+// of secrets and configs that only it needed; otherwise it does nothing.
 // Whoever deletes tasks calls it for their specs in the same transaction.
 func DropUnusedSpec(tx *store.Tx, id string) {
 	if id == "" {
 		return
 	}
+	defer dropSuperseded(tx, store.Specs.Get(tx, id)) // tasks that have ended keep the spec, but no secret
 	for range store.Tasks.By(tx, store.TaskSpec, id) {
 		return
 	}
