@@ -3,8 +3,7 @@ export GOFLAGS := -buildvcs=false
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STAMP := -s -w -X shoal/internal/cluster.Version=$(VERSION)
 CONTAINERD := v2.4.2
-LINT := go tool -modfile=tools/lint/go.mod
-PURE := ./internal/reconcile/... ./internal/schedule/... ./internal/allocate/... ./internal/network/plan/...
+BENCH := ./internal/reconcile/... ./internal/schedule/... ./internal/allocate/... ./internal/network/plan/... ./internal/store/...
 
 .PHONY: help build test unit e2e bench lint generate quickstart quickstart-clean clean ci
 help: ## print these targets
@@ -14,12 +13,14 @@ build: bin/containerd bin/runc ## build what a machine needs into bin/
 	CGO_ENABLED=0 go build -trimpath -tags "no_grpc osusergo netgo" -ldflags "$(STAMP)" -o bin/ ./cmd/containerd-shim-shoal-v1
 test: lint unit e2e ## everything that must pass before a change lands
 unit: ## unit tests, with the race detector and in random order
+	./tools/prerequisites
 	CGO_ENABLED=1 go test -race -shuffle=on ./cmd/... ./internal/...
 e2e: build ## end-to-end stories against real clusters on this machine (root)
-	go test -timeout 30m ./test/e2e/...
-bench: ## benchmarks of the pure packages
-	go test -run '^$$' -bench . -benchmem $(PURE)
-lint: ## formatting, vet, linters and known vulnerabilities
+	./tools/prerequisites e2e
+	go test -count=1 -parallel 2 -timeout 30m ./test/e2e/...
+bench: ## benchmarks of the decisions and the store
+	go test -run '^$$' -bench . -benchmem $(BENCH)
+lint: ## formatting, vet and linters
 	./tools/lint/run
 generate: ## rewrite generated files and golden files
 	go generate ./...

@@ -66,6 +66,7 @@ func dockerTree(docker *command.DockerCli) (*cobra.Command, *flags.ClientOptions
 	root.Annotations["additionalHelp"] = "Start with 'shoal quickstart', or 'shoal playground up' for a cluster of many nodes on this machine."
 	root.Flags().BoolP("version", "v", false, "Print version information and quit")
 	commands.AddCommands(root, docker)
+	addRotate(root, docker)
 	root.AddCommand(words()...)
 	return root, opts
 }

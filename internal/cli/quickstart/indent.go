@@ -3,28 +3,41 @@ package quickstart
 import (
 	"bytes"
 	"io"
+	"os"
+	"regexp"
+
+	"github.com/containerd/console"
 )
 
-// indented sets a command's output in from the margin. It is asked by one goroutine at a time.
+// progress are the lines that docker/cli repeats while it waits for a service, when it writes to no terminal.
+var progress = regexp.MustCompile(`^(overall progress:|verify: Waiting|\d+/\d+:)`)
+
+// indented sets a command's output in from the margin and leaves repeated progress out. It is used by one goroutine at a time.
 type indented struct {
-	to    io.Writer
-	fresh bool // at the start of a line
+	to   io.Writer
+	line []byte // what has come of a line whose end has not
 }
 
-func indent(to io.Writer) io.Writer { return &indented{to: to, fresh: true} }
+func indent(to io.Writer) io.Writer { return &indented{to: to} }
 
-// Write writes b with five blanks before every line.
+// Write writes every full line of b with five blanks before it.
 func (i *indented) Write(b []byte) (int, error) {
-	for line := range bytes.Lines(b) {
-		if i.fresh {
-			if _, err := io.WriteString(i.to, "     "); err != nil {
+	for part := range bytes.Lines(b) {
+		i.line = append(i.line, part...)
+		if !bytes.HasSuffix(part, []byte{'\n'}) {
+			break
+		}
+		if !progress.Match(i.line) {
+			if _, err := i.to.Write(append([]byte("     "), i.line...)); err != nil {
 				return 0, err
 			}
 		}
-		if _, err := i.to.Write(line); err != nil {
-			return 0, err
-		}
-		i.fresh = line[len(line)-1] == '\n'
+		i.line = i.line[:0]
 	}
 	return len(b), nil
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := console.ConsoleFromFile(f)
+	return err == nil
 }

@@ -39,7 +39,11 @@ func (s *Story) shoal(ctx context.Context, args ...string) error {
 	s.show(args...)
 	cmd := exec.CommandContext(ctx, s.Self, args...)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+s.socket(), "DOCKER_CONTEXT=")
-	cmd.Stdout, cmd.Stderr = indent(s.Out), indent(s.Out)
+	if f, ok := s.Out.(*os.File); ok && isTerminal(f) {
+		cmd.Stdout, cmd.Stderr = f, f // progress bars move
+	} else {
+		cmd.Stdout, cmd.Stderr = indent(s.Out), indent(s.Out)
+	}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("shoal %s: %w", args[0], err)
 	}

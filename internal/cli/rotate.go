@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/docker/cli/cli"
+	"github.com/docker/cli/cli/command"
+	"github.com/spf13/cobra"
+
+	"shoal/internal/api"
+	"shoal/internal/controlplane"
+)
+
+// addRotate puts `rotate` beside docker/cli's verbs on secrets and configs.
+func addRotate(root *cobra.Command, docker command.Cli) {
+	for _, noun := range root.Commands() {
+		if name := noun.Name(); name == "secret" || name == "config" {
+			noun.AddCommand(rotateCommand(docker, name))
+		}
+	}
+}
+
+func rotateCommand(docker command.Cli, noun string) *cobra.Command {
+	upper := strings.ToUpper(noun)
+	return &cobra.Command{
+		Use:   "rotate " + upper + " [file|-]",
+		Short: "Give a " + noun + " new content from a file or STDIN; services that use it roll to it",
+		Long: "Give a " + noun + " new content from a file or STDIN. In one step the new content takes over the name and the\n" +
+			"services that use it are updated to it, each by its own update policy; 'service rollback' leads back. The\n" +
+			"content before is kept as NAME.vN until no service and no running task needs it.",
+		Args:                  cli.RequiresRangeArgs(1, 2),
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			data, err := content(docker, args[1:])
+			if err != nil {
+				return err
+			}
+			done, err := rotate(cmd.Context(), docker, noun, args[0], data)
+			if err != nil {
+				return err
+			}
+			if len(done.Services) > 0 {
+				fmt.Fprintf(docker.Err(), "%s is generation %d; rolling to it: %s\n", args[0], done.Generation, strings.Join(done.Services, ", "))
+			}
+			fmt.Fprintln(docker.Out(), done.ID)
+			return nil
+		},
+	}
+}
+
+// content reads the file that args name; standard input for "-" or none.
+func content(docker command.Cli, args []string) ([]byte, error) {
+	if len(args) == 1 && args[0] != "-" {
+		return os.ReadFile(args[0])
+	}
+	if len(args) == 0 && docker.In().IsTerminal() {
+		return nil, errors.New("the new content is missing: name a file, or - to type it")
+	}
+	return io.ReadAll(docker.In())
+}
+
+// rotate calls Shoal's own route, over whatever connection docker/cli has to the daemon.
+func rotate(ctx context.Context, docker command.Cli, noun, ref string, data []byte) (controlplane.Rotation, error) {
+	var done controlplane.Rotation
+	body, err := json.Marshal(api.RotateRequest{Data: data})
+	if err != nil {
+		return done, err
+	}
+	dial := docker.Client().Dialer()
+	h := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+	}}
+	to := "http://shoal/shoal/" + noun + "s/" + url.PathEscape(ref) + "/rotate"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
+	if err != nil {
+		return done, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := h.Do(req)
+	if err != nil {
+		return done, fmt.Errorf("cannot reach the daemon: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return done, daemonError(resp)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&done); err != nil {
+		return done, fmt.Errorf("the daemon's answer: %w", err)
+	}
+	return done, nil
+}
+
+// daemonError is the refusal in a response, worded as docker/cli words it.
+func daemonError(resp *http.Response) error {
+	var refusal struct{ Message string }
+	if err := json.NewDecoder(resp.Body).Decode(&refusal); err != nil || refusal.Message == "" {
+		return fmt.Errorf("the daemon answered %s", resp.Status)
+	}
+	return fmt.Errorf("Error response from daemon: %s", refusal.Message) //nolint:revive,staticcheck // docker/cli's words
+}
