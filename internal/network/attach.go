@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -150,7 +151,15 @@ func (n *Network) local(b *box, a LocalAttachment) error {
 	return nil
 }
 
-func (b *box) nextInterface() string { return "eth" + string(rune('0'+len(b.Places)%10)) }
+// nextInterface is the lowest name that the container has not.
+func (b *box) nextInterface() string {
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("eth%d", i)
+		if !slices.ContainsFunc(b.Places, func(p place) bool { return p.Interface == name }) {
+			return name
+		}
+	}
+}
 
 // chooseDefault: the ingress network, else the first that is not internal, else the first.
 func (b *box) chooseDefault(n *Network) {

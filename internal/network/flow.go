@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"shoal/internal/cluster"
+	"shoal/internal/network/kernel"
 	"shoal/internal/network/plan"
 )
 
@@ -36,9 +37,40 @@ func (n *Network) endFlows(before map[string]*cluster.NetworkLink) {
 			spaces = append(spaces, plan.HostNS) // the entry node translated there
 		}
 		for _, ns := range spaces {
-			if err := n.kernel.EndFlows(ns, gone); err != nil {
+			flows, err := n.kernel.EndFlows(ns, gone)
+			if err != nil {
 				n.config.Log.Warn("connections to endpoints that are gone not ended", "network", net.Name, "err", err)
 			}
+			n.endSockets(id, flows)
 		}
+	}
+}
+
+// endSockets wakes the clients among this node's containers, which may be waiting for an answer that never comes.
+func (n *Network) endSockets(networkID string, flows []kernel.Flow) {
+	if len(flows) == 0 {
+		return
+	}
+	owner := map[netip.Addr]string{}
+	for _, b := range n.boxes {
+		for _, p := range b.Places {
+			if p.NetworkID != networkID {
+				continue
+			}
+			for _, a := range p.Addresses {
+				owner[a.Addr()] = b.ContainerID
+			}
+		}
+	}
+	for _, f := range flows {
+		id := owner[f.Client.Addr()]
+		if id == "" {
+			continue
+		}
+		ns := plan.ContainerNS(id)
+		if err := n.kernel.EndSocket(ns, f); err != nil {
+			n.config.Log.Warn("connection to an endpoint that is gone not ended", "container", short(id), "err", err)
+		}
+		n.kernel.Forget(ns)
 	}
 }

@@ -300,3 +300,35 @@ func TestDualStack(t *testing.T) {
 		t.Errorf("AAAA: %v", got)
 	}
 }
+
+// A client that waits for an answer of a task whose node died must not wait for its kernel to give up.
+func TestDeadNodeEndsConnections(t *testing.T) {
+	r, s := both(t)
+	a := s.nodes[0]
+	s.task(0, "c1", "client", at("net", "10.0.9.9/24"))
+	s.task(1, "w1", "web", at("net", "10.0.9.5/24"))
+	s.set(t)
+	var c net.Conn
+	if err := a.in(id("c1"), func() (err error) { c, err = net.DialTimeout("tcp", "10.0.9.2:80", 2*time.Second); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	lines := bufio.NewReader(c)
+	if line, err := lines.ReadString('\n'); err != nil || line != "w1 10.0.9.9\n" {
+		t.Fatalf("%q %v", line, err)
+	}
+	r.sh("ip -n %s link set eth0 down", s.nodes[1].ns)
+	s.link("net").Endpoints = s.link("net").Endpoints[:1]
+	if err := a.Set(t.Context(), s.state); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	if _, err := lines.ReadString('\n'); !errors.Is(err, syscall.ECONNABORTED) {
+		t.Errorf("the waiting client got %v", err)
+	}
+	for err := range r.from(a.inside(id("c1")), 1, "tcp", "10.0.9.2:80") {
+		if !strings.Contains(err, "refused") {
+			t.Errorf("a new connection: %s", err)
+		}
+	}
+}

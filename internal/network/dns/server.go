@@ -36,7 +36,6 @@ type Server struct {
 	listeners map[string][]io.Closer
 }
 
-
 // New asks servers for names that are no container's; none: those of the node's resolv.conf.
 func New(servers []string, log *slog.Logger) *Server {
 	s := &Server{log: log, upstream: newUpstream(servers), listeners: map[string][]io.Closer{}}

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -9,30 +11,62 @@ import (
 	"shoal/internal/network/plan"
 )
 
-// EndFlows forgets the connections whose replies come from one of the addresses. The next packet of such a client finds
-// no translation and is answered by a reset.
-func (k *Kernel) EndFlows(ns plan.NS, servers map[netip.Addr]bool) error {
+// Flow is a TCP connection as its client sees it.
+type Flow struct{ Client, Server netip.AddrPort }
+
+// EndFlows forgets the connections whose replies come from one of the addresses, and returns those of TCP. The next
+// packet of such a client finds no translation and is answered by a reset; one that only waits must be ended where its
+// socket is: see EndSocket.
+func (k *Kernel) EndFlows(ns plan.NS, servers map[netip.Addr]bool) ([]Flow, error) {
+	s, err := k.space(ns)
+	if err != nil {
+		return nil, err
+	}
+	h, err := netlink.NewHandleAt(s.fd, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	f := &from{servers: servers}
+	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, family, f); err != nil {
+			return f.flows, err
+		}
+	}
+	return f.flows, nil
+}
+
+// from matches connections by where their replies come from, and notes them.
+type from struct {
+	servers map[netip.Addr]bool
+	flows   []Flow
+}
+
+// MatchConntrackFlow is netlink's question.
+func (f *from) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
+	if !f.servers[addrOf(flow.Reverse.SrcIP)] {
+		return false
+	}
+	if flow.Forward.Protocol == unix.IPPROTO_TCP {
+		f.flows = append(f.flows, Flow{netip.AddrPortFrom(addrOf(flow.Forward.SrcIP), flow.Forward.SrcPort), netip.AddrPortFrom(addrOf(flow.Forward.DstIP), flow.Forward.DstPort)})
+	}
+	return true
+}
+
+// EndSocket aborts a client's socket: its reads and writes fail at once. A socket that is gone is no error.
+func (k *Kernel) EndSocket(ns plan.NS, f Flow) error {
 	s, err := k.space(ns)
 	if err != nil {
 		return err
 	}
-	h, err := netlink.NewHandleAt(s.fd, unix.NETLINK_NETFILTER)
+	h, err := netlink.NewHandleAt(s.fd, unix.NETLINK_INET_DIAG)
 	if err != nil {
 		return err
 	}
 	defer h.Close()
-	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		if _, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, family, from(servers)); err != nil {
-			return err
-		}
+	err = h.SocketDestroy(net.TCPAddrFromAddrPort(f.Client), net.TCPAddrFromAddrPort(f.Server))
+	if errors.Is(err, unix.ENOENT) {
+		return nil
 	}
-	return nil
-}
-
-// from matches connections by where their replies come from.
-type from map[netip.Addr]bool
-
-// MatchConntrackFlow is netlink's question.
-func (f from) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	return f[addrOf(flow.Reverse.SrcIP)]
+	return err
 }
