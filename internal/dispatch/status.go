@@ -127,6 +127,9 @@ func (r *reports) write(ctx context.Context, batch []report) error {
 				next := *t
 				next.Status = s.Status
 				next.Status.Timestamp = timestamp(s.Status.Timestamp, one)
+				if next.Status.State == swarm.TaskStateRunning && next.StartedAt.IsZero() {
+					next.StartedAt = next.Status.Timestamp // here, since a pass would need a commit of its own for it
+				}
 				store.Tasks.Put(tx, &next)
 			}
 		}
