@@ -40,11 +40,13 @@ func (s *Server) swarmRoutes() []route {
 		{method: get, pattern: "/secrets/{id}", scope: swarmScope, handler: s.secretInspect},
 		{method: post, pattern: "/secrets/{id}/update", scope: swarmScope, handler: s.secretUpdate},
 		{method: del, pattern: "/secrets/{id}", scope: swarmScope, handler: s.secretRemove},
+		{method: post, pattern: "/shoal/secrets/{id}/rotate", scope: swarmScope, handler: s.secretRotate},
 		{method: get, pattern: "/configs", scope: swarmScope, handler: s.configList},
 		{method: post, pattern: "/configs/create", scope: swarmScope, handler: s.configCreate},
 		{method: get, pattern: "/configs/{id}", scope: swarmScope, handler: s.configInspect},
 		{method: post, pattern: "/configs/{id}/update", scope: swarmScope, handler: s.configUpdate},
 		{method: del, pattern: "/configs/{id}", scope: swarmScope, handler: s.configRemove},
+		{method: post, pattern: "/shoal/configs/{id}/rotate", scope: swarmScope, handler: s.configRotate},
 	}
 }
 
