@@ -29,6 +29,7 @@ type daemon struct {
 	images     *image.Store
 	volumes    *volume.Store
 	network    *network.Network
+	places     *places // the network, with those of the swarm in it
 	engine     *engine.Engine
 	node       *node
 	api        *api.Server
@@ -163,6 +164,7 @@ func (d *daemon) openNetwork(context.Context) (err error) {
 		return err
 	}
 	d.onClose("network", d.network.Close)
+	d.places = newPlaces(d.network, d.log)
 	return nil
 }
 
@@ -174,9 +176,17 @@ func linkPrefix(execRoot string) string {
 	return "s" + shortHash(execRoot)
 }
 
+// streamGrace is how long requests under way may take when the daemon ends, before they are cut off.
+const streamGrace = time.Second
+
 // serve answers requests until ctx ends.
 func (d *daemon) serve(ctx context.Context) error {
-	server := &http.Server{Handler: d.api, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	server := &http.Server{
+		Handler: d.api, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return requests },
+	}
 	failed := make(chan error, len(d.listeners))
 	for _, l := range d.listeners {
 		d.log.Info("API listens", "address", l.Addr().String())
@@ -193,7 +203,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.Shutdown)
 	defer cancel()
-	if stop := server.Shutdown(end); stop != nil { // streams (events, logs -f) do not end by themselves
+	defer time.AfterFunc(streamGrace, endRequests).Stop() // streams (events, logs -f) do not end by themselves
+	if stop := server.Shutdown(end); stop != nil {
 		err = errors.Join(err, server.Close())
 	}
 	return errors.Join(err, d.close())
