@@ -143,3 +143,15 @@ func (n *Network) Swarm(ctx context.Context) (map[string]bool, error) {
 	}
 	return out, nil
 }
+
+// NameOf is the name of a container that has a sandbox. ErrNotFound without one.
+func (n *Network) NameOf(ctx context.Context, containerID string) (string, error) {
+	if err := n.enter(ctx); err != nil {
+		return "", err
+	}
+	defer n.leave()
+	if b := n.boxes[containerID]; b != nil {
+		return strings.TrimPrefix(b.Name, "/"), nil
+	}
+	return "", cluster.Errorf(errdefs.ErrNotFound, "container %s has no place in a network now", containerID)
+}
