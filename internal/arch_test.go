@@ -6,11 +6,13 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	pathpkg "path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -20,6 +22,8 @@ var rooms = []struct {
 	names  string
 	reason string
 }{
+	{"test bench", "they drive the product from outside; nothing of them may end up inside"},
+	{"cmd", "picks the face; nothing else"},
 	{"cli", "commands call everything; nothing calls a command"},
 	{"daemon", "the composition root: it wires the parts, so that no part knows how another is made"},
 	{"sim", "drives managers and agents with its own clock and network; a product package that imported it would ship a simulator"},
@@ -47,6 +51,21 @@ var except = map[string]string{
 	"manager > controlplane": "the pass that lets go of a spec drops it by the rule of the verbs that keep it",
 }
 
+// bans are modules that the table does not speak of and that a decision keeps out of all rooms but a few. Tests may bring in a
+// module that some room has.
+var bans = []struct{ module, rooms, reason string }{
+	{"github.com/docker/cli", "cli", "a daemon with the CLI's tree inside starts five times slower"},
+	{"github.com/moby/swarmkit", "", "what Shoal exists for is its own code"},
+	{"github.com/moby/moby/v2", "", "what Shoal exists for is its own code; the API's types are github.com/moby/moby/api"},
+	{"github.com/docker/docker", "", "what Shoal exists for is its own code; the API's types are github.com/moby/moby/api"},
+	{"github.com/hashicorp/raft", "raftstore rpc", "consensus stays behind store.Proposer; rpc lends it the port"},
+	{"github.com/tidwall/btree", "store", "tables are reached through the store's typed ones"},
+	{"google.golang.org/grpc", "rpc containerd", "streams between nodes are declared by rpc's own types"},
+	{"github.com/vishvananda/netlink", "network cli", "the kernel is written in one place and read back there; the playground makes machines"},
+	{"github.com/google/nftables", "network", "the kernel is written in one place and read back there"},
+	{"math/rand", "", "use math/rand/v2, with a source that is an argument where a decision depends on it"},
+}
+
 // pure are the packages that decide: same input, same plan. What they may not touch, and why.
 var (
 	pure     = []string{"reconcile", "schedule", "allocate", "network/plan"}
@@ -57,10 +76,14 @@ var (
 	}
 )
 
+func room(pkg string) string {
+	name, _, _ := strings.Cut(pkg, "/")
+	return name
+}
+
 func rank(pkg string) int {
-	room, _, _ := strings.Cut(pkg, "/")
 	for i, r := range rooms {
-		if slices.Contains(strings.Fields(r.names), room) {
+		if slices.Contains(strings.Fields(r.names), room(pkg)) {
 			return i
 		}
 	}
@@ -69,29 +92,54 @@ func rank(pkg string) int {
 
 // source is one Go file of ours.
 type source struct {
-	path, pkg string // pkg is relative to internal/
+	path, pkg string // path from the repository's root; pkg is its folder, without internal/
 	file      *ast.File
 }
 
-func sources(t *testing.T, tests bool) (*token.FileSet, []source) {
-	t.Helper()
-	set := token.NewFileSet()
+func (s source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
+
+// tree is every Go file of the repository, parsed once for all tests.
+var tree = sync.OnceValues(func() ([]source, error) {
 	var out []source
-	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") && !tests {
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
 			return err
+		case d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != "..":
+			return fs.SkipDir
+		case d.IsDir() || !strings.HasSuffix(path, ".go"):
+			return nil
 		}
-		f, err := parser.ParseFile(set, path, nil, parser.ParseComments)
+		f, err := parser.ParseFile(positions, path, nil, parser.ParseComments)
 		if err != nil {
 			return err
 		}
-		out = append(out, source{path, filepath.ToSlash(filepath.Dir(path)), f})
+		path = strings.TrimPrefix(filepath.ToSlash(path), "../")
+		out = append(out, source{path, strings.TrimPrefix(pathpkg.Dir(path), "internal/"), f})
 		return nil
 	})
+	return out, err
+})
+
+// positions knows the lines of all files in tree.
+var positions = token.NewFileSet()
+
+// sources is the product's files in the rooms, or with tests all files.
+func sources(t *testing.T, tests bool) []source {
+	t.Helper()
+	all, err := tree()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return set, out
+	if len(all) < 100 {
+		t.Fatalf("found %d Go files: this test looks in the wrong place", len(all))
+	}
+	if tests {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(s source) bool {
+		return s.test() || s.pkg == "internal" || s.pkg == "zdeps" || strings.Contains(s.path, "/testdata/")
+	})
 }
 
 func imports(f *ast.File) []string {
@@ -105,44 +153,49 @@ func imports(f *ast.File) []string {
 }
 
 func TestImportsGoDownwards(t *testing.T) {
-	_, all := sources(t, false)
-	for _, s := range all {
-		if s.pkg == "." || s.pkg == "zdeps" {
-			continue
-		}
+	for _, s := range sources(t, false) {
 		from := rank(s.pkg)
 		if from < 0 {
 			t.Errorf("%s: package %s has no place in the import order: give it one, with the reason", s.path, s.pkg)
 			continue
 		}
 		for _, imp := range imports(s.file) {
-			target, ok := strings.CutPrefix(imp, "shoal/internal/")
-			if !ok {
-				continue
-			}
-			if sameRoom(s.pkg, target) {
+			target, ok := strings.CutPrefix(imp, "shoal/")
+			target = strings.TrimPrefix(target, "internal/")
+			if !ok || room(s.pkg) == room(target) {
 				continue
 			}
 			to := rank(target)
 			if _, allowed := except[s.pkg+" > "+target]; to <= from && !allowed {
 				t.Errorf("%s imports %s, which does not stand below it (%s; %s)", s.path, target, rooms[from].reason, rooms[max(to, 0)].reason)
 			}
-			if strings.HasPrefix(s.pkg, "shim") {
-				t.Errorf("%s imports %s: %s", s.path, target, rooms[from].reason)
+			if room(s.pkg) == "shim" || s.pkg == "cmd/containerd-shim-shoal-v1" && room(target) != "shim" {
+				t.Errorf("%s imports %s: the shim starts twice a container, and knows nothing of the daemon", s.path, target)
 			}
 		}
 	}
 }
 
-func sameRoom(a, b string) bool {
-	ra, _, _ := strings.Cut(a, "/")
-	rb, _, _ := strings.Cut(b, "/")
-	return ra == rb
+func TestForeignModulesStayInTheirRooms(t *testing.T) {
+	for _, s := range sources(t, true) {
+		if s.pkg == "zdeps" {
+			continue
+		}
+		for _, imp := range imports(s.file) {
+			for _, ban := range bans {
+				if imp != ban.module && !strings.HasPrefix(imp, ban.module+"/") || imp == "math/rand/v2" {
+					continue
+				}
+				if !slices.Contains(strings.Fields(ban.rooms), room(s.pkg)) && !(s.test() && ban.rooms != "") {
+					t.Errorf("%s imports %s: %s", s.path, imp, ban.reason)
+				}
+			}
+		}
+	}
 }
 
 func TestPureRoomsTouchNothing(t *testing.T) {
-	set, all := sources(t, false)
-	for _, s := range all {
+	for _, s := range sources(t, false) {
 		if !slices.ContainsFunc(pure, func(p string) bool { return s.pkg == p || strings.HasPrefix(s.pkg, p+"/") }) {
 			continue
 		}
@@ -154,22 +207,25 @@ func TestPureRoomsTouchNothing(t *testing.T) {
 		// Of the kernel's names the constants are allowed, which are written in capitals; its calls are not.
 		for _, use := range uses(s.file, map[string][]string{"unix": nil}) {
 			if strings.ToUpper(use.Sel.Name) != use.Sel.Name {
-				t.Errorf("%s: %s: a decision may depend only on what it is given", set.Position(use.Pos()), name(use))
+				t.Errorf("%s: %s: a decision may depend only on what it is given", positions.Position(use.Pos()), name(use))
 			}
 		}
 		for _, use := range uses(s.file, impureOf) {
-			t.Errorf("%s: %s: a decision may depend only on what it is given", set.Position(use.Pos()), name(use))
+			t.Errorf("%s: %s: a decision may depend only on what it is given", positions.Position(use.Pos()), name(use))
 		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if _, ok := n.(*ast.GoStmt); ok {
+				t.Errorf("%s: a goroutine: what ends first would decide", positions.Position(n.Pos()))
+			}
+			return true
+		})
 	}
 }
 
 func TestNobodySleeps(t *testing.T) {
-	set, all := sources(t, true)
-	for _, s := range all {
+	for _, s := range sources(t, true) {
 		for _, use := range uses(s.file, map[string][]string{"time": {"Sleep"}}) {
-			if s.path != "arch_test.go" {
-				t.Errorf("%s: %s: wait for a condition, a channel, or a timer in a select", set.Position(use.Pos()), name(use))
-			}
+			t.Errorf("%s: %s: wait for a condition, a channel, or a timer in a select", positions.Position(use.Pos()), name(use))
 		}
 	}
 }
@@ -199,12 +255,8 @@ func uses(f *ast.File, names map[string][]string) []*ast.SelectorExpr {
 func name(s *ast.SelectorExpr) string { return s.X.(*ast.Ident).Name + "." + s.Sel.Name }
 
 func TestPackagesSayWhatTheyDecide(t *testing.T) {
-	_, all := sources(t, false)
 	docs, files := map[string]string{}, map[string]string{}
-	for _, s := range all {
-		if s.pkg == "." || s.pkg == "zdeps" {
-			continue
-		}
+	for _, s := range sources(t, false) {
 		files[s.pkg] = s.path
 		if s.file.Doc != nil {
 			docs[s.pkg] += s.file.Doc.Text()
@@ -217,13 +269,16 @@ func TestPackagesSayWhatTheyDecide(t *testing.T) {
 	}
 }
 
-var link = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
+var (
+	link   = regexp.MustCompile(`\]\(([^)#:\s]+)(?:#[^)]*)?\)`)
+	quoted = regexp.MustCompile("`((?:internal|cmd|docs|test|tools|dist|bench|web|\\.ci)/[A-Za-z0-9_./-]*)`")
+)
 
-func TestDocumentsLinkToFilesThatExist(t *testing.T) {
-	root := ".."
+// TestDocumentsNameFilesThatExist: relative links, and paths of the repository in backquotes.
+func TestDocumentsNameFilesThatExist(t *testing.T) {
 	var docs []string
 	for _, pattern := range []string{"*.md", "docs/*.md", "docs/adr/*.md"} {
-		found, err := filepath.Glob(filepath.Join(root, pattern))
+		found, err := filepath.Glob(filepath.Join("..", pattern))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,6 +295,11 @@ func TestDocumentsLinkToFilesThatExist(t *testing.T) {
 		for _, m := range link.FindAllStringSubmatch(string(b), -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(doc), m[1])); err != nil {
 				t.Errorf("%s links to %s, which does not exist", doc, m[1])
+			}
+		}
+		for _, m := range quoted.FindAllStringSubmatch(string(b), -1) {
+			if _, err := os.Stat(filepath.Join("..", m[1])); err != nil {
+				t.Errorf("%s speaks of %s, which does not exist", doc, m[1])
 			}
 		}
 	}
