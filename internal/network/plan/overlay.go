@@ -65,9 +65,9 @@ func routing(ns *Namespace, n *Net) {
 		ns.Sysctls[key] = "0"
 	}
 	ns.Sysctls["net/ipv4/ip_forward"] = "1"
+	ns.Sysctls["net/ipv6/conf/default/addr_gen_mode"] = "1" // no link-local addresses but those the plan gives
 	ns.Sysctls["net/ipv6/conf/default/disable_ipv6"], ns.Sysctls["net/ipv6/conf/all/forwarding"] = "1", "0"
 	if n.has(v6) {
-		ns.Sysctls["net/ipv6/conf/default/addr_gen_mode"] = "1" // no link-local addresses but those the plan gives
 		ns.Sysctls["net/ipv6/conf/default/disable_ipv6"], ns.Sysctls["net/ipv6/conf/all/forwarding"] = "0", "1"
 	}
 }
