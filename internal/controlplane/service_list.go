@@ -17,6 +17,10 @@ func (c *Control) Services(f Filters, status bool) ([]swarm.Service, error) {
 	}
 	v := c.Store.View()
 	list := []swarm.Service{}
+	down := map[string]bool{}
+	for n := range store.Nodes.All(v) {
+		down[n.ID] = n.Status.State == swarm.NodeStateDown
+	}
 	for s := range store.Services.All(v) {
 		if !f.Prefix("id", s.ID) || !f.Prefix("name", s.Spec.Name) || !f.Labels("label", s.Spec.Labels) ||
 			!f.Exact("mode", modeName(&s.Spec.Mode)) || !f.Exact("runtime", string(s.Spec.TaskTemplate.Runtime)) {
@@ -24,7 +28,7 @@ func (c *Control) Services(f Filters, status bool) ([]swarm.Service, error) {
 		}
 		out := serviceOut(s)
 		if status {
-			out.ServiceStatus = taskCounts(s, store.Tasks.By(v, store.TaskService, s.ID))
+			out.ServiceStatus = taskCounts(s, store.Tasks.By(v, store.TaskService, s.ID), down)
 		}
 		list = append(list, out)
 	}
@@ -57,8 +61,9 @@ func serviceOut(s *cluster.Service) swarm.Service {
 	return out
 }
 
-// taskCounts counts a service's tasks. For the global modes the tasks themselves say how many are wanted.
-func taskCounts(s *cluster.Service, tasks iter.Seq[*cluster.Task]) *swarm.ServiceStatus {
+// taskCounts counts a service's tasks. For the global modes the tasks themselves say how many are wanted. A task on a node that
+// is down does not count as running: its last word was that it runs, and it has been replaced.
+func taskCounts(s *cluster.Service, tasks iter.Seq[*cluster.Task], down map[string]bool) *swarm.ServiceStatus {
 	var n swarm.ServiceStatus
 	global := false
 	switch m := s.Spec.Mode; {
@@ -78,7 +83,7 @@ func taskCounts(s *cluster.Service, tasks iter.Seq[*cluster.Task]) *swarm.Servic
 				n.CompletedTasks++
 			}
 		}
-		if t.Status.State == swarm.TaskStateRunning {
+		if t.Status.State == swarm.TaskStateRunning && !down[t.NodeID] {
 			n.RunningTasks++
 		}
 		if !global {

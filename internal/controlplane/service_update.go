@@ -74,6 +74,8 @@ func (c *Control) UpdateService(ctx context.Context, ref string, spec swarm.Serv
 func (u *ServiceUpdate) check() error {
 	switch u.Rollback {
 	case "", "previous":
+	case "none": // docker/cli says so with every update that is no rollback
+		u.Rollback = ""
 	default:
 		return invalid("invalid rollback value: %q", u.Rollback)
 	}

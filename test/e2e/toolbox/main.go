@@ -22,7 +22,7 @@ import (
 
 var words = map[string]func(context.Context, []string) error{
 	"serve": serve, "sleep": sleep, "fail": fail, "eat": eat, "get": get, "lookup": lookup,
-	"cat": cat, "env": env, "id": id, "echo": echo, "hostname": hostname, "write": write, "pwd": pwd,
+	"cat": cat, "env": env, "id": id, "echo": echo, "hostname": hostname, "write": write, "pwd": pwd, "stat": stat,
 }
 
 func main() {
@@ -159,6 +159,19 @@ func cat(_ context.Context, args []string) error {
 // write FILE TEXT
 func write(_ context.Context, args []string) error {
 	return os.WriteFile(args[0], []byte(args[1]), 0o644)
+}
+
+// stat FILE...: mode, owner, group, size and name
+func stat(_ context.Context, args []string) error {
+	for _, a := range args {
+		i, err := os.Stat(a)
+		if err != nil {
+			return err
+		}
+		owner := i.Sys().(*syscall.Stat_t)
+		fmt.Printf("%04o %d:%d %d %s\n", i.Mode().Perm(), owner.Uid, owner.Gid, i.Size(), a)
+	}
+	return nil
 }
 
 func env(context.Context, []string) error {
