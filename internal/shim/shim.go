@@ -42,8 +42,11 @@ func Run() {
 			if err != nil {
 				return nil, err
 			}
-			s := &service{keepers: map[string]*keeper{}}
+			s := &service{keepers: map[string]*keeper{}, asked: make(chan struct{})}
 			s.TTRPCTaskService, err = task.NewTaskService(ic.Context, &recorder{pub.(shim.Publisher), s}, down.(shutdown.Service))
+			if err == nil {
+				go endUnasked(".", s.asked, down.(shutdown.Service))
+			}
 			return s, err
 		},
 	})
@@ -53,6 +56,9 @@ func Run() {
 // service is containerd's task service with our files around it. What it does not name passes through.
 type service struct {
 	taskapi.TTRPCTaskService
+
+	first sync.Once
+	asked chan struct{} // closed by the first Create
 
 	mu      sync.Mutex
 	keepers map[string]*keeper // by container ID
@@ -72,6 +78,7 @@ func (s *service) keeper(id string) *keeper {
 
 // Create makes the container with its output led through the shim.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	s.first.Do(func() { close(s.asked) })
 	order, ok, err := readOrder(r.Bundle)
 	if err != nil {
 		return nil, err
