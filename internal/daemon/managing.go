@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
@@ -35,6 +36,7 @@ type managing struct {
 	control  *controlplane.Control
 	wg       sync.WaitGroup
 	cancel   context.CancelFunc
+	leading  atomic.Bool   // and all that earlier leaders committed is applied here
 	led      chan struct{} // closed when this node leads for the first time
 	once     sync.Once
 }
@@ -50,9 +52,10 @@ func (n *node) openManager(ms *membership, bootstrap bool) (*managing, error) {
 		Store: m.store, Log: n.log, Reach: func(ctx context.Context, addr string) bool { return m.server.Reach(ctx, addr) },
 	})
 	m.relay = relay.New(m.dispatch)
+	m.control = &controlplane.Control{Store: m.store, Members: m.memberStatus, MayDemote: m.mayLose, Log: n.log}
 	var group raftGroup
 	m.server = rpc.NewServer(rpc.Config{
-		Identity: n.identity, Store: m.store, Group: group.get, Sessions: m.dispatch, Calls: m.relay,
+		Identity: n.identity, Store: m.store, Group: group.get, Sessions: m.dispatch, Calls: m.relay, Networks: m.control,
 		API: n.api, Advertise: ms.Advertise.String(), Log: n.log,
 	})
 	listener, err := net.Listen("tcp", ms.ListenAddr)
@@ -68,7 +71,6 @@ func (n *node) openManager(ms *membership, bootstrap bool) (*managing, error) {
 		return nil, errors.Join(err, listener.Close(), m.server.Close())
 	}
 	group.set(m.raft)
-	m.control = &controlplane.Control{Store: m.store, Members: m.memberStatus, MayDemote: m.mayLose, Log: n.log}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	m.wg.Go(func() {
@@ -134,6 +136,7 @@ func (m *managing) lead(ctx context.Context) (stop func()) {
 	m.log.Info("this node leads the swarm")
 	ctx, cancel := context.WithCancel(ctx)
 	m.store.Lead(m.raft)
+	m.leading.Store(true)
 	m.once.Do(func() { close(m.led) })
 	var wg sync.WaitGroup
 	loop := func(name string, run func(context.Context) error) {
@@ -152,6 +155,7 @@ func (m *managing) lead(ctx context.Context) (stop func()) {
 	})
 	return func() {
 		m.log.Info("this node leads no more")
+		m.leading.Store(false)
 		m.store.Follow()
 		cancel()
 		wg.Wait()

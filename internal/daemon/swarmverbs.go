@@ -405,11 +405,12 @@ func (n *node) Leader() (http.Handler, bool) {
 		return nil, false
 	}
 	if m.raft.IsLeader() {
-		return nil, true
+		// Until what was committed before is applied here, a read would miss acknowledged writes.
+		return nil, m.leading.Load()
 	}
 	id := m.raft.Leader()
 	addr, ok := m.raftAddr(id)
-	if id == "" || !ok {
+	if id == "" || id == m.id || !ok {
 		return nil, false
 	}
 	return rpc.APIProxy(identity, func() string { return addr }, proxyFailed), false
