@@ -22,25 +22,36 @@ import (
 )
 
 // New opens the engine on what an earlier one has left: containers that run are followed again, those that ended
-// meanwhile get their exit codes, and what has no record is removed. Images, volumes and network must be open.
+// meanwhile get their exit codes, and what has no record is removed. Images, volumes and network must be open. A
+// containerd that dies meanwhile is waited for.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, log: cfg.Log, bus: NewBus(), slots: make(chan struct{}, cfg.Parallel), node: nodeOf(cfg.Hostname),
-		containers: map[string]*Container{}, names: map[string]string{}, tasks: map[string]string{}}
-	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	for _, d := range []string{filepath.Join(cfg.DataRoot, "containers"), filepath.Join(cfg.ExecRoot, "fifo"), filepath.Join(cfg.ExecRoot, "a")} {
 		if err := os.MkdirAll(d, 0o711); err != nil {
 			return nil, fmt.Errorf("engine's directory: %w", err)
 		}
 	}
-	if err := e.adopt(namespaces.WithNamespace(ctx, Namespace)); err != nil {
-		e.Close()
-		return nil, err
+	for began := time.Now(); ; {
+		e := &Engine{cfg: cfg, log: cfg.Log, bus: NewBus(), slots: make(chan struct{}, cfg.Parallel), node: nodeOf(cfg.Hostname),
+			containers: map[string]*Container{}, names: map[string]string{}, tasks: map[string]string{}}
+		e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		err := e.adopt(namespaces.WithNamespace(ctx, Namespace))
+		if err == nil {
+			return e, nil
+		}
+		again := errdefs.IsUnavailable(err) && time.Since(began) < adoptTime && e.pause(retryEvery)
+		e.Close() // and begin anew: what has been followed has its watchers
+		if !again || ctx.Err() != nil {
+			return nil, err
+		}
+		cfg.Log.Warn("containers cannot be looked at; trying again", "error", err)
 	}
-	return e, nil
 }
+
+// adoptTime is how long New puts up with a containerd that does not answer.
+const adoptTime = 30 * time.Second
 
 func (c *Config) check() error {
 	if c.Log == nil {
@@ -188,7 +199,9 @@ func (e *Engine) resumeIdle(ctx context.Context, c *Container, t client.Task) er
 			})
 			return e.resume(ctx, c)
 		}
-		c.dismantle(ctx)
+		if err := c.dismantle(ctx); err != nil {
+			return err
+		}
 	}
 	switch {
 	case rec.State.Status == container.StateRemoving:
@@ -216,6 +229,16 @@ func (e *Engine) strays(ctx context.Context) error {
 			e.sweep(ctx, ctr.ID())
 		}
 	}
+	// What an earlier daemon was pulling or unpacking when it died is held by leases that nobody will give back.
+	leases, err := cl.LeasesService().List(ctx)
+	if err != nil {
+		return fmt.Errorf("list containerd's leases: %w", err)
+	}
+	for _, l := range leases {
+		if err := cl.LeasesService().Delete(ctx, l); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("give back containerd's lease %s: %w", l.ID, err)
+		}
+	}
 	var layers []string
 	err = cl.SnapshotService(snapshotter).Walk(ctx, func(_ context.Context, i snapshots.Info) error {
 		if id, ours := i.Labels[snapshotLabel]; ours && e.containers[id] == nil {
@@ -236,8 +259,7 @@ func (e *Engine) sweep(ctx context.Context, id string) {
 	}
 	c := newContainer(e, Record{ID: id, Config: &container.Config{}, HostConfig: &container.HostConfig{}})
 	c.removed = true
-	c.dismantle(ctx)
-	if err := e.unlay(ctx, c); err != nil {
+	if err := errors.Join(c.dismantle(ctx), e.unlay(ctx, c)); err != nil {
 		e.log.Warn("remains of a container cannot be removed", "container", id, "error", err)
 	}
 }

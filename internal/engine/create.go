@@ -224,6 +224,7 @@ func (e *Engine) unlay(ctx context.Context, c *Container) error {
 		err = nil
 	}
 	e.dropFiles(c.ID())
+	os.Remove(c.AttachSocket()) // left by a shim that was killed
 	return errors.Join(err, os.RemoveAll(c.Dir()))
 }
 

@@ -153,7 +153,7 @@ func (c *Container) halt(ctx context.Context, o StopOptions, byUser bool) error 
 	if rec.State.Status == container.StatePaused {
 		c.resume(ctx)
 	}
-	if err := c.signal(ctx, r, sig); err != nil && !errdefs.IsNotFound(err) {
+	if err := c.signal(ctx, r, sig); err != nil && !errdefs.IsNotFound(err) && !r.ends(ctx) {
 		return err
 	}
 	if grace >= 0 {
@@ -166,7 +166,7 @@ func (c *Container) halt(ctx context.Context, o StopOptions, byUser bool) error 
 			return ctx.Err()
 		case <-t.C:
 		}
-		if err := c.signal(ctx, r, syscall.SIGKILL); err != nil && !errdefs.IsNotFound(err) {
+		if err := c.signal(ctx, r, syscall.SIGKILL); err != nil && !errdefs.IsNotFound(err) && !r.ends(ctx) {
 			return err
 		}
 	}
@@ -188,6 +188,23 @@ func (c *Container) signal(ctx context.Context, r *run, sig syscall.Signal) erro
 		c.event(events.ActionKill, map[string]string{"signal": strconv.Itoa(int(sig))})
 	}
 	return err
+}
+
+// endsSoon is how long a run may take to end after its signal was answered with an error.
+const endsSoon = 2 * time.Second
+
+// ends says whether the run is over in a moment. A signal may end it so fast that its shim is taken down before the answer
+// to the signal is out: that reads as a closed connection, and is a success.
+func (r *run) ends(ctx context.Context) bool {
+	t := time.NewTimer(endsSoon)
+	defer t.Stop()
+	select {
+	case <-r.done:
+		return true
+	case <-ctx.Done():
+	case <-t.C:
+	}
+	return false
 }
 
 // Kill sends a signal to a running container; empty is SIGKILL. ErrConflict in Docker's words: it does not run.
@@ -213,7 +230,7 @@ func (e *Engine) Kill(ctx context.Context, ref, name string) error {
 	}
 	if err := c.signal(ctx, r, sig); errdefs.IsNotFound(err) {
 		return notRunning
-	} else if err != nil {
+	} else if err != nil && !r.ends(ctx) {
 		return err
 	}
 	if sig != syscall.SIGKILL {

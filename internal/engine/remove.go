@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -58,7 +59,9 @@ func (c *Container) remove(ctx context.Context, o RemoveOptions) error {
 	if c.pending != nil {
 		c.pending = nil
 	}
-	c.dismantle(ctx)
+	if err := c.dismantle(ctx); err != nil {
+		return fmt.Errorf("container %s cannot be taken down: %w", c.ID(), err)
+	}
 	rec := c.Record()
 	if err := e.unlay(ctx, c); err != nil {
 		return err

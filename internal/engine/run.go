@@ -97,11 +97,7 @@ func (c *Container) watch(r *run, exit <-chan client.ExitStatus) {
 			c.ended(r, c.exitRecord(unknownExit, time.Now().UTC()))
 			return
 		case err != nil:
-			timer := time.NewTimer(retryEvery)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
+			if !e.pause(retryEvery) {
 				return
 			}
 			gone := make(chan client.ExitStatus, 1)
@@ -115,6 +111,18 @@ func (c *Container) watch(r *run, exit <-chan client.ExitStatus) {
 				return // never: Wait of a task fails through its channel only
 			}
 		}
+	}
+}
+
+// pause returns after d; false: the engine has been closed.
+func (e *Engine) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-e.ctx.Done():
+		return false
 	}
 }
 
@@ -145,7 +153,12 @@ func (c *Container) exitRecord(code uint32, at time.Time) wire.Exit {
 
 // ended clears up after a run and says that it is over.
 func (c *Container) ended(r *run, x wire.Exit) {
-	c.dismantle(namespaces.WithNamespace(context.WithoutCancel(c.engine.ctx), Namespace))
+	for n := time.Duration(1); c.dismantle(context.WithoutCancel(c.engine.ctx)) != nil; n++ {
+		// containerd is away, or was killed in the middle: a next start would meet what it holds.
+		if !c.engine.pause(min(n, 50) * retryEvery) {
+			return // the daemon ends, and its successor sees the end
+		}
+	}
 	var began time.Time
 	err := c.update(func(rec *Record) {
 		s := &rec.State
@@ -166,27 +179,14 @@ func (c *Container) ended(r *run, x wire.Exit) {
 	c.afterwards(x, x.FinishedAt.Sub(began))
 }
 
-// dismantle takes down what build made; what is not there is no error. Failures are logged: there is nobody to tell,
-// and adopt clears up again.
-func (c *Container) dismantle(ctx context.Context) {
+// dismantle takes down what build made; what is not there is no error. The error says that containerd may still hold the
+// container, so that it must be called again; all else is logged, and adopt clears up again.
+func (c *Container) dismantle(ctx context.Context) error {
 	e := c.engine
-	ctx = namespaces.WithNamespace(ctx, Namespace)
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, Namespace), 30*time.Second)
 	defer cancel()
-	var err error
-	ctr, lerr := e.cfg.Containerd.Client().LoadContainer(ctx, c.ID())
-	if lerr == nil {
-		if t, terr := ctr.Task(ctx, nil); terr == nil {
-			if _, derr := t.Delete(ctx, client.WithProcessKill); derr != nil && !errdefs.IsNotFound(derr) {
-				err = errors.Join(err, fmt.Errorf("delete task: %w", derr))
-			}
-		}
-		if derr := ctr.Delete(ctx); derr != nil && !errdefs.IsNotFound(derr) {
-			err = errors.Join(err, fmt.Errorf("delete container: %w", derr))
-		}
-	} else if !errdefs.IsNotFound(lerr) {
-		err = errors.Join(err, lerr)
-	}
+	held := c.release(ctx)
+	err := held
 	if derr := e.cfg.Network.Detach(ctx, c.ID()); derr != nil {
 		err = errors.Join(err, fmt.Errorf("detach network: %w", derr))
 	}
@@ -198,4 +198,24 @@ func (c *Container) dismantle(ctx context.Context) {
 	if err != nil {
 		e.log.Warn("container could not be taken down whole", "container", c.ID(), "error", err)
 	}
+	return held
+}
+
+// release has containerd end and forget the container.
+func (c *Container) release(ctx context.Context) (err error) {
+	ctr, err := c.engine.cfg.Containerd.Client().LoadContainer(ctx, c.ID())
+	if err != nil {
+		return ignore(err, errdefs.ErrNotFound)
+	}
+	t, err := ctr.Task(ctx, nil)
+	if err == nil {
+		_, err = t.Delete(ctx, client.WithProcessKill)
+	}
+	if err = ignore(err, errdefs.ErrNotFound); err != nil {
+		err = fmt.Errorf("delete task: %w", err)
+	}
+	if derr := ignore(ctr.Delete(ctx), errdefs.ErrNotFound); derr != nil {
+		err = errors.Join(err, fmt.Errorf("delete container: %w", derr))
+	}
+	return err
 }
