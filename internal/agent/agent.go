@@ -203,6 +203,10 @@ func (a *Agent) heartbeatPeriod() time.Duration {
 	return a.period
 }
 
+// Leader returns the connection of the session with the leader, for calls of the node's own; nil without a session. It
+// ends with the session.
+func (a *Agent) Leader() *rpc.Client { return a.lead() }
+
 // lead returns the connection to the leader, nil without a session.
 func (a *Agent) lead() *rpc.Client {
 	a.mu.Lock()

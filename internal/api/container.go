@@ -11,7 +11,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 
 	"shoal/internal/cluster"
 	"shoal/internal/engine"
@@ -24,9 +23,6 @@ type Local struct {
 	Engine  *engine.Engine
 	Images  *image.Store
 	Volumes *volume.Store
-	// Overlay asks for a plain container's place in an attachable network of the swarm. known is false when the swarm has
-	// no network of that name. Nil: there is no swarm.
-	Overlay func(ctx context.Context, network string, ep *network.EndpointSettings) (place cluster.Attachment, known bool, _ error)
 }
 
 func (s *Server) localRoutes() []route {
@@ -112,9 +108,6 @@ func (s *Server) containerCreate(w http.ResponseWriter, r *http.Request) error {
 	if req.NetworkingConfig != nil {
 		in.Endpoints = req.NetworkingConfig.EndpointsConfig
 	}
-	if err := s.placeInSwarm(r.Context(), &in); err != nil {
-		return err
-	}
 	c, warnings, err := e.Create(r.Context(), in)
 	if err != nil {
 		return err
@@ -123,39 +116,6 @@ func (s *Server) containerCreate(w http.ResponseWriter, r *http.Request) error {
 		warnings = []string{}
 	}
 	return writeJSON(w, http.StatusCreated, container.CreateResponse{ID: c.ID(), Warnings: warnings})
-}
-
-// placeInSwarm takes the swarm's networks out of a request's endpoints and asks for places in them.
-func (s *Server) placeInSwarm(ctx context.Context, in *engine.CreateRequest) error {
-	if s.cfg.Overlay == nil {
-		return nil
-	}
-	wanted := map[string]*network.EndpointSettings{}
-	for name, ep := range in.Endpoints {
-		wanted[name] = ep
-	}
-	mode := ""
-	if in.HostConfig != nil && in.HostConfig.NetworkMode.IsUserDefined() {
-		if mode = string(in.HostConfig.NetworkMode); wanted[mode] == nil {
-			wanted[mode] = &network.EndpointSettings{}
-		}
-	}
-	for name, ep := range wanted {
-		switch name {
-		case "default", "bridge", "host", "none":
-			continue
-		}
-		place, known, err := s.cfg.Overlay(ctx, name, ep)
-		if err != nil {
-			return err
-		}
-		if known {
-			in.Overlays = append(in.Overlays, place)
-			delete(wanted, name)
-		}
-	}
-	in.Endpoints = wanted
-	return nil
 }
 
 func (s *Server) containerInspect(w http.ResponseWriter, r *http.Request) error {

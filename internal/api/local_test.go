@@ -23,9 +23,11 @@ type noNetwork struct{}
 func (noNetwork) Attach(context.Context, network.Request) (*network.Sandbox, error) {
 	return &network.Sandbox{}, nil
 }
-func (noNetwork) Detach(context.Context, string) error    { return nil }
-func (noNetwork) Sandbox(string) (*network.Sandbox, bool) { return nil, false }
-func (noNetwork) Retain([]string)                         {}
+func (noNetwork) Detach(context.Context, string) error                           { return nil }
+func (noNetwork) Sandbox(string) (*network.Sandbox, bool)                        { return nil, false }
+func (noNetwork) Retain([]string)                                                {}
+func (noNetwork) Connect(context.Context, string, network.LocalAttachment) error { return nil }
+func (noNetwork) Disconnect(context.Context, string, string) error               { return nil }
 
 // local serves a node's own objects on a unix socket, over a private containerd, and returns the socket.
 func local(t *testing.T) (socket string, l Local) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -53,6 +54,12 @@ func (s *Server) networkList(w http.ResponseWriter, r *http.Request) error {
 				list = append(list, network.Summary{Network: n.Network})
 			}
 		}
+	} else if known, err := s.swarmNetworks(r.Context(), true); err == nil { // without a manager the node's own are listed
+		for _, n := range known {
+			if controlplane.MatchNetwork(f, &n.Network, true) {
+				list = append(list, network.Summary{Network: n.Network})
+			}
+		}
 	}
 	return writeJSON(w, http.StatusOK, list)
 }
@@ -62,6 +69,35 @@ func (s *Server) localNetworks(ctx context.Context) ([]network.Inspect, error) {
 		return nil, nil
 	}
 	return s.cfg.Networks.ListLocal(ctx)
+}
+
+// swarmNetworks is what a node that is no manager knows.
+func (s *Server) swarmNetworks(ctx context.Context, used bool) ([]network.Inspect, error) {
+	if s.cfg.SwarmNetworks == nil {
+		return nil, nil
+	}
+	return s.cfg.SwarmNetworks(ctx, used)
+}
+
+// known finds a network of the swarm on a node that is no manager.
+func (s *Server) known(ctx context.Context, ref string) (network.Inspect, error) {
+	list, err := s.swarmNetworks(ctx, false)
+	if err != nil {
+		return network.Inspect{}, err
+	}
+	var begin []network.Inspect
+	for _, n := range list {
+		switch {
+		case n.ID == ref || n.Name == ref:
+			return n, nil
+		case ref != "" && strings.HasPrefix(n.ID, ref):
+			begin = append(begin, n)
+		}
+	}
+	if len(begin) == 1 {
+		return begin[0], nil
+	}
+	return network.Inspect{}, cluster.Errorf(errdefs.ErrNotFound, "network %s not found", ref)
 }
 
 // place says whose network a reference means: the node's own (local), or the swarm's. An exact ID or name goes before
@@ -77,7 +113,13 @@ func (s *Server) place(ctx context.Context, ref, scope string) (local bool, err 
 		return true, nil
 	}
 	c, err := s.control()
-	if err != nil || scope == "local" {
+	if scope == "local" {
+		return true, ownErr
+	}
+	if err != nil { // no manager: the leader tells it of some
+		if _, err := s.known(ctx, ref); ownErr != nil && !errdefs.IsNotFound(err) {
+			return false, err
+		}
 		return true, ownErr
 	}
 	n, err := c.Network(ref, false, false)
@@ -117,14 +159,15 @@ func (s *Server) networkInspect(w http.ResponseWriter, r *http.Request) error {
 		}
 		return writeJSON(w, http.StatusOK, n)
 	}
-	c, err := s.control()
-	if err != nil {
-		return err
-	}
-	n, err := c.Network(ref, boolParam(r, "verbose"), versionOf(r) >= 52)
-	if errdefs.IsNotFound(err) {
-		if done, err := s.forward(w, r); done || err != nil {
-			return err
+	var n network.Inspect
+	if c, none := s.control(); none != nil {
+		n, err = s.known(r.Context(), ref)
+	} else {
+		n, err = c.Network(ref, boolParam(r, "verbose"), versionOf(r) >= 52)
+		if errdefs.IsNotFound(err) {
+			if done, err := s.forward(w, r); done || err != nil {
+				return err
+			}
 		}
 	}
 	if err != nil {

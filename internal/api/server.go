@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/controlplane"
@@ -34,10 +35,13 @@ type Config struct {
 	Swarm     Swarm     // the life in a swarm
 	Networks  Networks  // the node's own networks
 	Connector Connector // its containers in networks
-	Logs      Logs
-	Facts     Facts
-	Counts    func(ctx context.Context) Counts // nil: zeros
-	Log       *slog.Logger
+	// SwarmNetworks is the swarm's networks as a node that is no manager may know them, or only those in use on it; none
+	// outside a swarm. Nil: it knows none.
+	SwarmNetworks func(ctx context.Context, used bool) ([]network.Inspect, error)
+	Logs          Logs
+	Facts         Facts
+	Counts        func(ctx context.Context) Counts // nil: zeros
+	Log           *slog.Logger
 }
 
 // Server answers requests. It keeps no state of its own beside the route table.

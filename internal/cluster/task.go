@@ -13,9 +13,11 @@ import (
 type Task struct {
 	ID string
 	swarm.Meta
-	ServiceID    string          `json:",omitempty"` // empty: a network attachment of a plain container
-	ServiceName  string          `json:",omitempty"` // a service is never renamed, so this copy cannot go stale
-	SpecID       string          // names a [Spec]
+	ServiceID   string `json:",omitempty"` // empty: a network attachment of a plain container
+	ServiceName string `json:",omitempty"` // a service is never renamed, so this copy cannot go stale
+	// Container is the plain container that an attachment is for.
+	Container    *PlainContainer `json:",omitempty"`
+	SpecID       string          // names a [Spec]; empty: a network attachment
 	Slot         int             `json:",omitempty"` // 1 and up; 0 for global modes
 	NodeID       string          `json:",omitempty"` // empty: not placed yet
 	DesiredState swarm.TaskState // READY, RUNNING, COMPLETE, SHUTDOWN or REMOVE
@@ -45,12 +47,38 @@ type Task struct {
 // Name is the task's full name, which its container bears: "web.3.<id>", or "web.<node>.<id>" in global modes.
 func (t *Task) Name() string {
 	switch {
+	case t.Container != nil && t.Container.Name != "":
+		return t.Container.Name
 	case t.ServiceName == "":
 		return t.ID
 	case t.Slot == 0:
 		return fmt.Sprintf("%s.%s.%s", t.ServiceName, t.NodeID, t.ID)
 	}
 	return fmt.Sprintf("%s.%d.%s", t.ServiceName, t.Slot, t.ID)
+}
+
+// Attached says whether the task stands for a plain container's place in a network: no node has to run it.
+func (t *Task) Attached() bool { return t.Container != nil }
+
+// PlainContainer is a container that no service made, as its node knows it.
+type PlainContainer struct {
+	ID   string
+	Name string `json:",omitempty"`
+}
+
+// AttachRequest asks for a plain container's place in an attachable network.
+type AttachRequest struct {
+	Network   string // ID, name or the unique beginning of an ID
+	Container PlainContainer
+	Address   netip.Addr `json:",omitzero"` // a certain one of either family; zero: any
+	Aliases   []string   `json:",omitempty"`
+}
+
+// Place is what an [AttachRequest] gets.
+type Place struct {
+	TaskID     string // stands for it in the store
+	Container  PlainContainer
+	Attachment Attachment
 }
 
 // Attachment is a task's place in one network.

@@ -105,17 +105,29 @@ func TestAttach(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := c.Attach(ctx, "node1", "closed", netip.Addr{}, nil)
+	ask := func(network, container string) cluster.AttachRequest {
+		return cluster.AttachRequest{Network: network, Container: cluster.PlainContainer{ID: container}, Aliases: []string{"me"}}
+	}
+	_, err := c.Attach(ctx, "node1", ask("closed", "c1"))
 	wantError(t, err, errdefs.ErrPermissionDenied, "network closed not manually attachable")
-	_, err = c.Attach(ctx, "node9", "open", netip.Addr{}, nil)
+	_, err = c.Attach(ctx, "node9", ask("open", "c1"))
 	wantError(t, err, errdefs.ErrNotFound, "node node9 not found")
-	a, err := c.Attach(ctx, "node1", "open", netip.Addr{}, []string{"me"})
+	a, err := c.Attach(ctx, "node1", ask("open", "c1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := c.Attach(ctx, "node1", "open", netip.Addr{}, nil)
-	if err != nil || a.Attachments[0].Addresses[0] == b.Attachments[0].Addresses[0] {
-		t.Errorf("two containers at one address: %v and %v, %v", a.Attachments, b.Attachments, err)
+	b, err := c.Attach(ctx, "node1", ask("open", "c2"))
+	if err != nil || a.Attachment.Addresses[0] == b.Attachment.Addresses[0] {
+		t.Errorf("two containers at one address: %v and %v, %v", a, b, err)
+	}
+	if again, err := c.Attach(ctx, "node1", ask("open", "c1")); err != nil || again.TaskID != a.TaskID {
+		t.Errorf("a container that is in the network gets %v, %v, want its place %v", again, err, a)
+	}
+	if got := c.Places("node1"); len(got) != 2 {
+		t.Errorf("places of the node: %v, want two", got)
+	}
+	if got := c.NetworksFor("node1"); len(got) != 2 || got[0].Name == "closed" || got[1].Name == "closed" {
+		t.Errorf("the node may know of %v, want ingress and open", got)
 	}
 	n, err := c.Network("open", false, true)
 	if err != nil {
@@ -126,11 +138,15 @@ func TestAttach(t *testing.T) {
 			t.Errorf("%s: %+v, want 5 in use of 256", subnet, use)
 		}
 	}
-	if err := c.Detach(ctx, a.ID); err != nil {
-		t.Fatal(err)
+	wantError(t, c.Detach(ctx, "node2", []string{a.TaskID}), errdefs.ErrPermissionDenied,
+		"task "+a.TaskID+" is not a network attachment of node node2")
+	for range 2 {
+		if err := c.Detach(ctx, "node1", []string{a.TaskID}); err != nil {
+			t.Errorf("detach: %v", err)
+		}
 	}
-	if err := c.Detach(ctx, a.ID); err != nil {
-		t.Errorf("a second detach: %v", err)
+	if got := c.Places("node1"); len(got) != 1 || got[0].Container.ID != "c2" {
+		t.Errorf("places of the node: %v, want c2's", got)
 	}
 }
 

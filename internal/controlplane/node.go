@@ -148,6 +148,10 @@ func (c *Control) RemoveNode(ctx context.Context, ref string, force bool) error 
 		}
 		banNode(tx, n)
 		for t := range store.Tasks.By(tx, store.TaskNode, n.ID) {
+			if t.Attached() {
+				store.Tasks.Delete(tx, t.ID) // no service's history
+				continue
+			}
 			orphan(tx, t)
 		}
 		store.Nodes.Delete(tx, n.ID)

@@ -199,6 +199,9 @@ func (j *join) task(t *cluster.Task, out *swarm.Task) {
 	}
 	if spec := j.specOf(t); spec != nil {
 		out.Spec = spec.Task
+	} else if t.Attached() {
+		out.Spec.Runtime = swarm.RuntimeNetworkAttachment
+		out.Spec.NetworkAttachmentSpec = &swarm.NetworkAttachmentSpec{ContainerID: t.Container.ID}
 	}
 	if s := j.serviceOf(t); s != nil && s.JobStatus != nil || t.JobIteration > 0 {
 		out.JobIteration = &swarm.Version{Index: t.JobIteration}

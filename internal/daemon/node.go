@@ -29,6 +29,7 @@ type node struct {
 	log      *slog.Logger
 	executor agent.Executor
 	network  dataPlane
+	places   *places      // set before start
 	api      http.Handler // set before start
 	emit     func(events.Message)
 	files    ca.Files
@@ -149,7 +150,20 @@ func (n *node) startAgent() {
 		}
 	})
 	wg.Go(func() { n.followRole(ctx, identity) })
+	wg.Go(func() { n.places.run(ctx) })
 	n.stop = func() { cancel(); wg.Wait() }
+}
+
+// leaderSession returns the agent's connection to the leader, nil while it has none, and a channel that is closed when
+// that may have changed. errOutside: the node is in no swarm.
+func (n *node) leaderSession() (*rpc.Client, <-chan struct{}, error) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.agent == nil {
+		return nil, nil, errOutside
+	}
+	changed := n.agent.Changed()
+	return n.agent.Leader(), changed, nil
 }
 
 // saveBundle keeps a renewed certificate, sealed as the node's files are.

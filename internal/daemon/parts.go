@@ -29,7 +29,7 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	}
 	d.engine, err = engine.New(ctx, engine.Config{
 		DataRoot: d.cfg.DataRoot, ExecRoot: d.cfg.ExecRoot, Containerd: d.containerd, Images: d.images, Volumes: d.volumes,
-		Network: d.network, Runc: runc, Shim: shim, CgroupParent: cgroupParent(d.cfg.ExecRoot), Version: cluster.Version,
+		Network: d.places, Runc: runc, Shim: shim, CgroupParent: cgroupParent(d.cfg.ExecRoot), Version: cluster.Version,
 		Labels: labels, DNS: d.cfg.DNS, Log: d.log,
 	})
 	if err != nil {
@@ -68,9 +68,10 @@ func (d *daemon) imageEvent(action events.Action, id string, attributes map[stri
 
 func (d *daemon) openAPI(ctx context.Context) error {
 	d.node = newNode(d.cfg, d.engine.Executor(), d.network, d.engine.Events().Send, d.log)
+	d.node.places = d.places
 	d.api = api.New(api.Config{
 		Local: api.Local{Engine: d.engine, Images: d.images, Volumes: d.volumes},
-		Swarm: d.node, Networks: d.network, Logs: d.node, Facts: d.facts(ctx), Counts: d.counts, Log: d.log,
+		Swarm: d.node, Networks: d.network, Connector: connector{d}, SwarmNetworks: d.places.swarmNetworks, Logs: d.node, Facts: d.facts(ctx), Counts: d.counts, Log: d.log,
 	})
 	d.node.api = d.api
 	return nil
@@ -81,5 +82,6 @@ func (d *daemon) openNode(context.Context) error {
 	if err := d.node.start(); err != nil {
 		d.log.Error("the node's part in its swarm does not start", "error", err) // the API tells it, and containers go on
 	}
+	d.places.begin(d.node.leaderSession)
 	return nil
 }

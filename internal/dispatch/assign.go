@@ -28,7 +28,9 @@ func Assignments(r store.Reader, nodeID string) Set {
 		if cluster.Rank(t.Status.State) < cluster.Rank(swarm.TaskStateAssigned) {
 			continue // bound, but not yet given to the node
 		}
-		set.Tasks = append(set.Tasks, t)
+		if !t.Attached() { // the node has the container of an attachment before the store knows of it
+			set.Tasks = append(set.Tasks, t)
+		}
 		if cluster.Terminal(t.Status.State) {
 			continue
 		}

@@ -168,26 +168,31 @@ func (c *Container) request(rec Record) network.Request {
 		}
 	case len(rec.Endpoints) > 0:
 		for name, ep := range rec.Endpoints {
-			l := network.LocalAttachment{Network: name}
-			if name == "default" {
-				l.Network = "bridge"
-			}
-			if ep != nil {
-				l.Aliases = ep.Aliases
-				if ep.IPAMConfig != nil {
-					l.IPv4, l.IPv6 = ep.IPAMConfig.IPv4Address, ep.IPAMConfig.IPv6Address
-				}
-			}
-			r.Local = append(r.Local, l)
+			r.Local = append(r.Local, attachment(name, ep))
 		}
 		slices.SortFunc(r.Local, func(a, b network.LocalAttachment) int { return strings.Compare(a.Network, b.Network) })
-	case len(rec.Overlays) == 0 || rec.TaskID == "":
+	case rec.TaskID == "" || len(rec.Overlays) == 0:
 		r.Local = []network.LocalAttachment{{Network: string(mode)}}
 	}
 	if rec.TaskID == "" {
 		r.Ports, r.Bind = boundPorts(rec.HostConfig, rec.Config)
 	}
 	return r
+}
+
+// attachment is an endpoint's settings as the network wants them.
+func attachment(name string, ep *apinet.EndpointSettings) network.LocalAttachment {
+	l := network.LocalAttachment{Network: name}
+	if name == "default" {
+		l.Network = "bridge"
+	}
+	if ep != nil {
+		l.Aliases = ep.Aliases
+		if ep.IPAMConfig != nil {
+			l.IPv4, l.IPv6 = ep.IPAMConfig.IPv4Address, ep.IPAMConfig.IPv6Address
+		}
+	}
+	return l
 }
 
 // boundPorts turns a plain container's port bindings into host-mode ports, in order, so that they bind alike each time.

@@ -162,9 +162,11 @@ type nodeNetwork struct{}
 func (nodeNetwork) Attach(context.Context, network.Request) (*network.Sandbox, error) {
 	return &network.Sandbox{}, nil
 }
-func (nodeNetwork) Detach(context.Context, string) error    { return nil }
-func (nodeNetwork) Sandbox(string) (*network.Sandbox, bool) { return nil, false }
-func (nodeNetwork) Retain([]string)                         {}
+func (nodeNetwork) Detach(context.Context, string) error                           { return nil }
+func (nodeNetwork) Sandbox(string) (*network.Sandbox, bool)                        { return nil, false }
+func (nodeNetwork) Retain([]string)                                                {}
+func (nodeNetwork) Connect(context.Context, string, network.LocalAttachment) error { return nil }
+func (nodeNetwork) Disconnect(context.Context, string, string) error               { return nil }
 
 // pulled is an image store that holds one image under any name.
 type pulled struct {

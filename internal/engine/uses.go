@@ -35,4 +35,7 @@ type Network interface {
 	Detach(ctx context.Context, containerID string) error
 	Sandbox(containerID string) (*network.Sandbox, bool)
 	Retain(containerIDs []string)
+	// Connect and Disconnect change the interfaces of a container that has a sandbox.
+	Connect(ctx context.Context, containerID string, l network.LocalAttachment) error
+	Disconnect(ctx context.Context, containerID, network string) error
 }

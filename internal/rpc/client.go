@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/moby/moby/api/types/network"
 	"google.golang.org/grpc"
 
 	"shoal/internal/cluster"
@@ -85,6 +86,36 @@ func (c *Client) Leave(ctx context.Context) error {
 func (c *Client) Probe(ctx context.Context, addr string) (bool, error) {
 	reply, err := call[ProbeRequest, ProbeReply](ctx, c, methodProbe, &ProbeRequest{Addr: addr})
 	return err == nil && reply.Alive, err
+}
+
+// Attach gives a plain container of the caller a place in a network. It may be asked again after any error: the container
+// has one place in a network.
+func (c *Client) Attach(ctx context.Context, request *cluster.AttachRequest) (*cluster.Place, error) {
+	return call[cluster.AttachRequest, cluster.Place](ctx, c, methodAttach, request)
+}
+
+// Detach gives back places of the caller's plain containers.
+func (c *Client) Detach(ctx context.Context, taskIDs ...string) error {
+	_, err := call[DetachRequest, Empty](ctx, c, methodDetach, &DetachRequest{TaskIDs: taskIDs})
+	return err
+}
+
+// Places lists the places that the store has of the caller's plain containers.
+func (c *Client) Places(ctx context.Context) ([]cluster.Place, error) {
+	reply, err := call[Empty, PlacesReply](ctx, c, methodPlaces, &Empty{})
+	if err != nil {
+		return nil, err
+	}
+	return reply.Places, nil
+}
+
+// Networks lists the networks of the swarm that the caller may know of.
+func (c *Client) Networks(ctx context.Context) ([]network.Inspect, error) {
+	reply, err := call[Empty, NetworksReply](ctx, c, methodNetworks, &Empty{})
+	if err != nil {
+		return nil, err
+	}
+	return reply.Networks, nil
 }
 
 // Session opens the node's session; it ends with ctx.

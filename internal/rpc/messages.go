@@ -1,7 +1,10 @@
 package rpc
 
 import (
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/swarm"
+
+	"shoal/internal/cluster"
 )
 
 // Empty is a message that says nothing.
@@ -55,6 +58,19 @@ type ProbeRequest struct{ Addr string }
 
 // ProbeReply says whether the machine answered or refused.
 type ProbeReply struct{ Alive bool }
+
+// DetachRequest gives back places of the caller's plain containers, by the tasks that stand for them.
+type DetachRequest struct{ TaskIDs []string }
+
+// PlacesReply is the places that the store has of the caller's plain containers.
+type PlacesReply struct {
+	Places []cluster.Place `json:",omitempty"`
+}
+
+// NetworksReply is the networks of the swarm that the caller may know of.
+type NetworksReply struct {
+	Networks []network.Inspect `json:",omitempty"`
+}
 
 // Frame is a piece of a relayed byte stream.
 type Frame struct {

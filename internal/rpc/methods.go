@@ -35,6 +35,11 @@ const (
 	methodProbe   = "/shoal.Members/Probe"
 	methodSession = "/shoal.Dispatch/Session"
 	methodAnswer  = "/shoal.Relay/Answer"
+
+	methodAttach   = "/shoal.Networks/Attach"
+	methodDetach   = "/shoal.Networks/Detach"
+	methodPlaces   = "/shoal.Networks/Places"
+	methodNetworks = "/shoal.Networks/List"
 )
 
 // methods is every call there is: who may make it and who answers it. What is not here cannot be called.
@@ -45,6 +50,10 @@ var methods = []method{
 	unary(methodJoin, managers, atLeader, (*Server).join),
 	unary(methodLeave, nodes, atLeader, (*Server).leave),
 	unary(methodProbe, managers, here, (*Server).probe),
+	unary(methodAttach, nodes, atLeader, (*Server).attach),
+	unary(methodDetach, nodes, atLeader, (*Server).detach),
+	unary(methodPlaces, nodes, atLeader, (*Server).places),
+	unary(methodNetworks, nodes, atLeader, (*Server).networks),
 	streaming(methodSession, nodes, (*Server).session),
 	streaming(methodAnswer, nodes, (*Server).answer),
 }

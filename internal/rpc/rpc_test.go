@@ -57,6 +57,7 @@ func TestEveryMethodByEveryCaller(t *testing.T) {
 	may := map[string]string{ // "who may": n(obody), w(orker), m(anager), d(emoted)
 		methodRoot: "nwmd", methodIssue: "wmd", methodLeader: "wmd", methodLeave: "wmd",
 		methodJoin: "m", methodProbe: "m", methodSession: "wmd", methodAnswer: "wmd",
+		methodAttach: "wmd", methodDetach: "wmd", methodPlaces: "wmd", methodNetworks: "wmd",
 	}
 	if len(may) != len(methods) {
 		t.Fatalf("the test knows %d methods, the table has %d", len(may), len(methods))

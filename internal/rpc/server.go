@@ -9,10 +9,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/moby/moby/api/types/network"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
 	"shoal/internal/ca"
+	"shoal/internal/cluster"
 	"shoal/internal/store"
 )
 
@@ -35,6 +37,15 @@ type Calls interface {
 	Answer(nodeID, call string, conn net.Conn) error
 }
 
+// Networks gives the nodes' plain containers places in the swarm's networks; controlplane.Control is the body. A node
+// asks for itself alone.
+type Networks interface {
+	Attach(ctx context.Context, nodeID string, request cluster.AttachRequest) (cluster.Place, error)
+	Detach(ctx context.Context, nodeID string, taskIDs []string) error
+	Places(nodeID string) []cluster.Place
+	NetworksFor(nodeID string) []network.Inspect
+}
+
 // Config says what a server works with. Identity, Store and Log must be set.
 type Config struct {
 	Identity *ca.Identity
@@ -43,6 +54,7 @@ type Config struct {
 	Group    func() Group
 	Sessions Sessions     // nil: no sessions here
 	Calls    Calls        // nil: no reverse calls here
+	Networks Networks     // nil: no places for plain containers here
 	API      http.Handler // the Docker API for other managers' forwarded requests; nil: none
 	// Advertise is host:port where other managers reach this one.
 	Advertise string
