@@ -12,12 +12,12 @@ build: bin/containerd bin/runc ## build what a machine needs into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(STAMP)" -o bin/ ./cmd/shoal ./cmd/shoal-sample
 	CGO_ENABLED=0 go build -trimpath -tags "no_grpc osusergo netgo" -ldflags "$(STAMP)" -o bin/ ./cmd/containerd-shim-shoal-v1
 test: lint unit e2e ## everything that must pass before a change lands
-unit: ## unit tests, with the race detector and in random order
+unit: bin/containerd bin/runc ## unit tests, with the race detector and in random order
 	./tools/prerequisites
 	CGO_ENABLED=1 go test -race -shuffle=on ./cmd/... ./internal/...
 e2e: build ## end-to-end stories against real clusters on this machine (root)
 	./tools/prerequisites e2e
-	go test -count=1 -parallel 2 -timeout 30m ./test/e2e/...
+	go test -count=1 -p 1 -parallel 2 -timeout 30m ./test/...
 bench: ## benchmarks of the decisions and the store
 	go test -run '^$$' -bench . -benchmem $(BENCH)
 lint: ## formatting, vet and linters
