@@ -33,7 +33,7 @@ clean: ## remove what build made
 ci: ## what CI runs
 	./.ci/run
 
-# The foreign binaries change only with their pins. Flags: docs/adr/0003-four-binaries.md.
+# The foreign binaries change only with their pins. Flags: docs/adr/0002-four-binaries.md.
 bin/containerd: tools/go.sum
 	./tools/prerequisites
 	CGO_ENABLED=0 go build -C tools -trimpath -tags "urfave_cli_no_docs no_btrfs no_devmapper no_zfs no_cri no_tracing osusergo netgo static_build" -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=$(CONTAINERD)" -o ../bin/ github.com/containerd/containerd/v2/cmd/containerd

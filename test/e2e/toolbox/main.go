@@ -26,6 +26,7 @@ var words = map[string]func(context.Context, []string) error{
 }
 
 func main() {
+	words["sh"] = sh // not above: sh itself looks words up
 	args := os.Args[1:]
 	if name := filepath.Base(os.Args[0]); words[name] != nil {
 		args = append([]string{name}, args...) // called by a link
@@ -126,6 +127,9 @@ func get(ctx context.Context, args []string) error {
 		}
 		_, err = io.Copy(os.Stdout, resp.Body)
 		resp.Body.Close()
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = errors.New(resp.Status)
+		}
 		if err != nil {
 			return err
 		}
@@ -151,9 +155,23 @@ func cat(_ context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		os.Stdout.Write(b)
+		if _, err := os.Stdout.Write(b); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// sh -c "WORD ARG...": no shell, but enough of one for a health check's command.
+func sh(ctx context.Context, args []string) error {
+	if len(args) != 2 || args[0] != "-c" {
+		return errors.New("want -c and one line")
+	}
+	f := strings.Fields(args[1])
+	if len(f) == 0 || words[f[0]] == nil {
+		return exit(127)
+	}
+	return words[f[0]](ctx, f[1:])
 }
 
 // write FILE TEXT
