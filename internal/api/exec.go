@@ -71,7 +71,7 @@ func (s *Server) execStart(w http.ResponseWriter, r *http.Request) error {
 		streams.Stderr = stderr
 	}
 	if err := e.ExecStart(ctx, id, streams, false, req.ConsoleSize); err != nil {
-		fmt.Fprintf(stdout, "%s\r\n", err) //nolint:errcheck,forbidigo // the client may be gone; this is its connection
+		fmt.Fprintf(stdout, "%s\r\n", err) // this is the client's connection: HTTP has none any more
 		s.log.Debug("exec failed", "exec", id, "error", err)
 	}
 	return nil // the connection is no longer HTTP's: nothing can be answered

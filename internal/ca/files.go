@@ -23,8 +23,9 @@ type Bundle struct {
 	DataKey []byte
 }
 
-// ErrLocked says that the node's secrets are sealed and the unlock key is needed (or was wrong).
-var ErrLocked = cluster.Errorf(errdefs.ErrFailedPrecondition, "Swarm is encrypted and needs to be unlocked before it can be used. Please use \"docker swarm unlock\" to unlock it.") //nolint:staticcheck // Docker's sentence, which clients match on
+// ErrLocked says that the node's secrets are sealed and the unlock key is needed (or was wrong). The sentence is
+// Docker's, which clients match on.
+var ErrLocked = cluster.Errorf(errdefs.ErrFailedPrecondition, "Swarm is encrypted and needs to be unlocked before it can be used. Please use \"docker swarm unlock\" to unlock it.")
 
 // Files is where a node keeps its [Bundle]: root.pem, and node.pem with everything else, which is one file so that
 // certificate and key can never be of different renewals. Keys lie in it sealed while autolock is on, as PEM otherwise.

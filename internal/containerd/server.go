@@ -190,7 +190,7 @@ func (s *Server) boot(ctx context.Context) error {
 		return fmt.Errorf("start containerd: %w", err)
 	}
 	dead := make(chan struct{})
-	go func() { cmd.Wait(); close(dead) }()
+	go func() { _ = cmd.Wait(); close(dead) }()
 	pid := cmd.Process.Pid
 	if err := os.WriteFile(s.cfg.pidFile(), []byte(strconv.Itoa(pid)), 0o600); err != nil {
 		return errors.Join(fmt.Errorf("containerd's pid file: %w", err), end(pid))

@@ -89,7 +89,7 @@ func wantError(t *testing.T, err, class error, text string) {
 }
 
 func isClass(err, class error) bool {
-	switch class {
+	switch class { //nolint:errorlint // the class itself names the case
 	case errdefs.ErrInvalidArgument:
 		return errdefs.IsInvalidArgument(err)
 	case errdefs.ErrNotFound:

@@ -29,7 +29,7 @@ func load(t *testing.T, file string, args ...string) (Config, error) {
 	if err := f.Parse(args); err != nil {
 		return c, err
 	}
-	err := c.Load(f, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	err := c.Load(f, slog.New(slog.DiscardHandler))
 	return c, err
 }
 

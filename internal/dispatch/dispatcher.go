@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -72,7 +73,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	d.term = nil
 	d.mu.Unlock()
 	t.end()
-	if ctx.Err() != nil && err == ctx.Err() {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
 	}
 	return err

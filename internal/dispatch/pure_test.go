@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -305,7 +306,7 @@ func TestDelta(t *testing.T) {
 	storetest.Update(t, s, func(tx *store.Tx) { store.Nodes.Delete(tx, "n1") })
 	gone := *w
 	gone.view = s.View()
-	if _, _, err := h.update(&gone, "n1"); err != errRemoved {
+	if _, _, err := h.update(&gone, "n1"); !errors.Is(err, errRemoved) {
 		t.Errorf("removed: %v", err)
 	}
 }

@@ -187,7 +187,7 @@ func (c *Container) runProbe(ctx context.Context, r *run, args []string, out *ta
 	defer func() {
 		dctx, cancel := context.WithTimeout(after, 5*time.Second)
 		defer cancel()
-		proc.Delete(dctx, client.WithProcessKill)
+		_, _ = proc.Delete(dctx, client.WithProcessKill)
 	}()
 	exit, err := proc.Wait(ctx)
 	if err != nil {
@@ -207,7 +207,7 @@ func (c *Container) runProbe(ctx context.Context, r *run, args []string, out *ta
 	case <-ctx.Done():
 		kctx, cancel := context.WithTimeout(after, 5*time.Second)
 		defer cancel()
-		proc.Kill(kctx, syscall.SIGKILL)
+		_ = proc.Kill(kctx, syscall.SIGKILL) // Delete kills once more
 		return 0, ctx.Err()
 	}
 }

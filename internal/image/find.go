@@ -16,7 +16,6 @@ import (
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
-	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"shoal/internal/cluster"
@@ -28,9 +27,6 @@ type detail struct {
 	manifest ocispec.Manifest
 	config   dockerspec.DockerOCIImage
 }
-
-// chain is the name of the image's topmost snapshot.
-func (d *detail) chain() string { return identity.ChainID(d.config.RootFS.DiffIDs).String() }
 
 // entry is one image as users see it: all records that lead to one configuration.
 type entry struct {

@@ -100,9 +100,14 @@ func both(t *testing.T) (*rig, *story) {
 	a, b := r.node("a", 11), r.node("b", 12)
 	s := newStory(a, b)
 	s.network(cluster.NetworkLink{ID: "ingress", VNI: 4096, Ingress: true, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, Gateways: []netip.Addr{addr("10.0.0.1")}})
-	s.network(cluster.NetworkLink{ID: "net", VNI: 4097, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24")}, Gateways: []netip.Addr{addr("10.0.9.1")},
-		Services: []cluster.VIP{{ServiceID: "web", Name: "web", Aliases: []string{"www"}, Addresses: []netip.Addr{addr("10.0.9.2")}},
-			{ServiceID: "rr", Name: "rr"}, {ServiceID: "none", Name: "none", Addresses: []netip.Addr{addr("10.0.9.3")}}}})
+	s.network(cluster.NetworkLink{
+		ID: "net", VNI: 4097, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24")}, Gateways: []netip.Addr{addr("10.0.9.1")},
+		Services: []cluster.VIP{
+			{ServiceID: "web", Name: "web", Aliases: []string{"www"}, Addresses: []netip.Addr{addr("10.0.9.2")}},
+			{ServiceID: "rr", Name: "rr"},
+			{ServiceID: "none", Name: "none", Addresses: []netip.Addr{addr("10.0.9.3")}},
+		},
+	})
 	s.network(cluster.NetworkLink{ID: "away", VNI: 4098, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.8.0/24")}, Gateways: []netip.Addr{addr("10.0.8.1")}})
 	s.set(t)
 	return r, s
@@ -250,7 +255,7 @@ func TestMeshSamePortThroughTwoNodes(t *testing.T) {
 			}
 			open = append(open, c)
 			if line, err := bufio.NewReader(c).ReadString('\n'); line != "w1 10.98.0.9\n" {
-				return fmt.Errorf("%q %v", line, err)
+				return errors.Join(fmt.Errorf("answer %q", line), err)
 			}
 		}
 		for _, c := range open {
@@ -273,16 +278,20 @@ func TestDualStack(t *testing.T) {
 	a, b := r.node("a", 11), r.node("b", 12)
 	s := newStory(a, b)
 	s.network(cluster.NetworkLink{ID: "ingress", VNI: 4096, Ingress: true, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")}})
-	s.network(cluster.NetworkLink{ID: "net", VNI: 4097, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24"), netip.MustParsePrefix("fd09::/64")},
-		Services: []cluster.VIP{{ServiceID: "web", Name: "web", Addresses: []netip.Addr{addr("10.0.9.2"), addr("fd09::2")}}}})
+	s.network(cluster.NetworkLink{
+		ID: "net", VNI: 4097, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24"), netip.MustParsePrefix("fd09::/64")},
+		Services: []cluster.VIP{{ServiceID: "web", Name: "web", Addresses: []netip.Addr{addr("10.0.9.2"), addr("fd09::2")}}},
+	})
 	s.set(t)
 	two := func(network, v4, v6 string) cluster.Attachment {
 		return cluster.Attachment{NetworkID: network, Addresses: []netip.Prefix{netip.MustParsePrefix(v4), netip.MustParsePrefix(v6)}}
 	}
 	s.task(0, "w1", "web", two("net", "10.0.9.5/24", "fd09::5/64"), two("ingress", "10.0.0.5/24", "fd00::5/64"))
 	s.task(1, "w2", "web", two("net", "10.0.9.6/24", "fd09::6/64"), two("ingress", "10.0.0.6/24", "fd00::6/64"))
-	s.state.Ports = []cluster.Port{{ServiceID: "web", Config: swarm.PortConfig{TargetPort: 80, PublishedPort: 8080},
-		Backends: []netip.Addr{addr("10.0.0.5"), addr("fd00::5"), addr("10.0.0.6"), addr("fd00::6")}}}
+	s.state.Ports = []cluster.Port{{
+		ServiceID: "web", Config: swarm.PortConfig{TargetPort: 80, PublishedPort: 8080},
+		Backends: []netip.Addr{addr("10.0.0.5"), addr("fd00::5"), addr("10.0.0.6"), addr("fd00::6")},
+	}}
 	s.set(t)
 	a.exact()
 	b.exact()

@@ -75,7 +75,7 @@ func (l *diskLog) writing(f func(*wal.WAL) error) error {
 	defer l.write.Unlock()
 	if l.broken != nil {
 		if err := l.reopen(); err != nil {
-			return fmt.Errorf("open the log again after %q: %w", l.broken, err)
+			return fmt.Errorf("open the log again after %w: %w", l.broken, err)
 		}
 	}
 	err := l.using(f)

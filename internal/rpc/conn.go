@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -105,7 +106,7 @@ func (c *conn) Write(b []byte) (int, error) {
 		}
 		n := min(len(b)-sent, frameSize)
 		if err := c.frames.Send(&Frame{Data: b[sent : sent+n]}); err != nil {
-			if err == io.EOF { // gRPC's word for "the stream is over, ask Recv why"
+			if errors.Is(err, io.EOF) { // gRPC's word for "the stream is over, ask Recv why"
 				err = io.ErrClosedPipe
 			}
 			return sent, err

@@ -12,7 +12,7 @@ import (
 )
 
 // errNoLeader is Docker's sentence for it.
-var errNoLeader = cluster.Errorf(errdefs.ErrUnavailable, "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.") //nolint:staticcheck // Docker's sentence, which clients match on
+var errNoLeader = cluster.Errorf(errdefs.ErrUnavailable, "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.") // Docker's sentence, which clients match on
 
 // forward has the leader answer a call, in the caller's name.
 func (s *Server) forward(ctx context.Context, caller Caller, m *method, request, reply any) error {

@@ -13,7 +13,7 @@ import (
 )
 
 // errToken is Swarm's sentence.
-var errToken = cluster.Errorf(errdefs.ErrPermissionDenied, "A valid join token is necessary to join this cluster") //nolint:staticcheck // Swarm's sentence, which tools match on
+var errToken = cluster.Errorf(errdefs.ErrPermissionDenied, "A valid join token is necessary to join this cluster") // Swarm's sentence, which tools match on
 
 // root answers with the roots, which are public.
 func (s *Server) root(context.Context, Caller, *Empty) (*RootReply, error) {

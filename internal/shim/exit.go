@@ -24,7 +24,7 @@ func (k *keeper) recordExit(code uint32, at time.Time) {
 			return
 		}
 		if os.WriteFile(k.order.Exit+".tmp", b, 0o600) == nil {
-			os.Rename(k.order.Exit+".tmp", k.order.Exit)
+			_ = os.Rename(k.order.Exit+".tmp", k.order.Exit) // without the record the exit is reported as unknown
 		}
 	})
 }

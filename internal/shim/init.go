@@ -49,7 +49,7 @@ func Init(args []string, stderr io.Writer) int {
 				return code
 			}
 		default:
-			syscall.Kill(child, s.(syscall.Signal))
+			_ = syscall.Kill(child, s.(syscall.Signal)) // it may have ended already
 		}
 	}
 	return 0 // not reached: nobody closes signals

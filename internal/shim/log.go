@@ -94,9 +94,9 @@ func (l *log) rotate() {
 		return
 	}
 	for i := l.keep - 1; i > 1; i-- {
-		os.Rename(fmt.Sprintf("%s.%d", l.path, i-1), fmt.Sprintf("%s.%d", l.path, i))
+		_ = os.Rename(fmt.Sprintf("%s.%d", l.path, i-1), fmt.Sprintf("%s.%d", l.path, i)) // not there before the log is old
 	}
-	os.Rename(l.path, l.path+".1")
+	_ = os.Rename(l.path, l.path+".1") // if it stays, its end is written over: the limit on size holds
 }
 
 func (l *log) lost() uint64 {

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -70,7 +71,7 @@ func TestStreams(t *testing.T) {
 	var out, errs strings.Builder
 	for {
 		stream, data, err := wire.ReadFrame(conn, nil)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -86,7 +86,7 @@ func (r rig) setup(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	go r.registry.Serve(ctx, l) //nolint:errcheck // it ends with the story
+	go r.registry.Serve(ctx, l) // it ends with the story
 	env.Values[storyKey{}] = &story{Playground: p, ctx: ctx, kept: map[string][]string{}}
 	env.Setenv("REGISTRY", p.Registry())
 	env.Setenv("DOCKER_CLI_HINTS", "false")

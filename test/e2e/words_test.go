@@ -312,7 +312,7 @@ func answers(ts *testscript.TestScript, s *story, args []string) error {
 			heard[m[1]] = out
 		}
 		if len(heard) < want {
-			return fmt.Errorf("%d of %d hosts have answered (last error: %v)", len(heard), want, err)
+			return errors.Join(fmt.Errorf("%d of %d hosts have answered", len(heard), want), err)
 		}
 		return nil
 	})

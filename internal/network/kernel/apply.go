@@ -115,8 +115,10 @@ func (a *applier) one(op plan.Op) error {
 		if err != nil {
 			return gone(op.Delete, err)
 		}
-		n := &netlink.Neigh{LinkIndex: index, IP: item.To.AsSlice(), HardwareAddr: item.MAC[:], State: netlink.NUD_PERMANENT,
-			Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF}
+		n := &netlink.Neigh{
+			LinkIndex: index, IP: item.To.AsSlice(), HardwareAddr: item.MAC[:], State: netlink.NUD_PERMANENT,
+			Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF,
+		}
 		return neigh(s, op.Delete, n)
 	case plan.Rule:
 		return rule(s, op.Delete, item)
@@ -126,7 +128,7 @@ func (a *applier) one(op plan.Op) error {
 
 // gone: what is deleted from a link that is gone is deleted.
 func gone(deleting bool, err error) error {
-	if _, missing := err.(netlink.LinkNotFoundError); missing && deleting {
+	if missing := (netlink.LinkNotFoundError{}); deleting && errors.As(err, &missing) {
 		return nil
 	}
 	return err
