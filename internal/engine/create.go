@@ -184,7 +184,7 @@ func (e *Engine) lay(ctx context.Context, c *Container, img *image.Image) (err e
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, e.unlay(context.WithoutCancel(ctx), c))
+			err = errors.Join(err, e.unlay(context.WithoutCancel(ctx), c), os.RemoveAll(c.Dir()))
 		}
 	}()
 	if err := c.update(func(*Record) {}); err != nil {
@@ -217,15 +217,16 @@ func (e *Engine) snapshot(ctx context.Context, id string, img client.Image) erro
 	return nil
 }
 
-// unlay removes what lay made; it may be called for what is half there.
+// unlay removes what lay made; it may be called for what is half there. The record goes last, so that after an error there
+// is still an owner.
 func (e *Engine) unlay(ctx context.Context, c *Container) error {
 	err := e.cfg.Containerd.Client().SnapshotService(snapshotter).Remove(ctx, c.ID())
-	if errdefs.IsNotFound(err) {
-		err = nil
+	if err = ignore(err, errdefs.ErrNotFound); err != nil {
+		return fmt.Errorf("remove the container's layer: %w", err)
 	}
 	e.dropFiles(c.ID())
 	os.Remove(c.AttachSocket()) // left by a shim that was killed
-	return errors.Join(err, os.RemoveAll(c.Dir()))
+	return os.RemoveAll(c.Dir())
 }
 
 func newContainer(e *Engine, rec Record) *Container {

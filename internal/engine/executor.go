@@ -52,7 +52,10 @@ func exitOf(s State) cluster.Exit {
 func (x *Executor) Prepare(ctx context.Context, a cluster.Assignment, s cluster.Secrets) error {
 	c, err := x.find(a.Task.ID)
 	if errdefs.IsNotFound(err) {
-		c, err = x.create(ctx, a, s)
+		err = x.e.outlive(ctx, func(bool) (err error) {
+			c, err = x.create(ctx, a, s)
+			return err
+		})
 	}
 	if err != nil {
 		return err
@@ -68,9 +71,11 @@ func (x *Executor) Prepare(ctx context.Context, a cluster.Assignment, s cluster.
 	if c.files, err = taskFiles(a, x.e.cfg.Hostname, s); err != nil {
 		return err
 	}
-	err = x.e.limit(ctx, func() (err error) {
-		c.pending, err = c.build(ctx)
-		return err
+	err = x.e.limit(ctx, func() error {
+		return x.e.outlive(ctx, c.afresh(ctx, func() (err error) {
+			c.pending, err = c.build(ctx)
+			return err
+		}))
 	})
 	var refused *runtimeError
 	if errors.As(err, &refused) {
@@ -123,7 +128,7 @@ func (x *Executor) Start(ctx context.Context, taskID string) (swarm.TaskStatus, 
 		return swarm.TaskStatus{}, err
 	}
 	if s := c.Record().State.Status; s == container.StateCreated {
-		err = c.start(ctx)
+		err = x.e.outlive(ctx, c.afresh(ctx, func() error { return c.start(ctx) }))
 	}
 	release()
 	if err != nil && !errors.Is(err, ErrNotModified) {
