@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"syscall"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/common"
@@ -66,6 +67,8 @@ func status(err error) int {
 		return http.StatusNotModified
 	case errdefs.IsNotImplemented(err):
 		return http.StatusNotImplemented
+	case errdefs.IsResourceExhausted(err), errors.Is(err, syscall.ENOSPC):
+		return http.StatusInsufficientStorage // RFC 4918, 11.5: temporary, and nothing was stored
 	}
 	return http.StatusInternalServerError
 }
@@ -75,7 +78,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	code := status(err)
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		s.log.Debug("client went away", "method", r.Method, "path", r.URL.Path)
-	} else if code == http.StatusInternalServerError && !errors.Is(err, store.ErrSequence) {
+	} else if (code == http.StatusInternalServerError || code == http.StatusInsufficientStorage) && !errors.Is(err, store.ErrSequence) {
 		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	if code == http.StatusNotModified { // has no body
