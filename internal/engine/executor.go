@@ -71,6 +71,9 @@ func (x *Executor) Prepare(ctx context.Context, a cluster.Assignment, s cluster.
 	if c.files, err = taskFiles(a, x.e.cfg.Hostname, s); err != nil {
 		return err
 	}
+	if len(a.Task.Ports) > 0 {
+		return nil // the task that this one replaces may hold the node's ports until it has ended: Start makes the process
+	}
 	err = x.e.limit(ctx, func() error {
 		return x.e.outlive(ctx, c.afresh(ctx, func() (err error) {
 			c.pending, err = c.build(ctx)
