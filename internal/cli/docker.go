@@ -107,8 +107,7 @@ func connect(docker *command.DockerCli, opts *flags.ClientOptions, set *pflag.Fl
 }
 
 func dockerStatus(to io.Writer, err error) int {
-	var code exit
-	if errors.As(err, &code) {
+	if code, ok := errors.AsType[exit](err); ok {
 		return int(code)
 	}
 	if err == nil {

@@ -66,7 +66,7 @@ func (p process) find(self string) (*os.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A number may have been given to another program since: only ours may be signalled.
+	// A number may have been given to another program since: only ours may get a signal.
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil || !strings.HasPrefix(string(line), self+"\x00") {
 		return nil, nil
