@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sync/errgroup"
 
 	"shoal/internal/cluster"
@@ -166,16 +167,8 @@ func (e *Engine) resume(ctx context.Context, c *Container) error {
 	if err != nil {
 		return fmt.Errorf("follow container %s: %w", rec.ID, err)
 	}
-	if checks(rec.Config.Healthcheck) {
-		ctr, err := e.cfg.Containerd.Client().LoadContainer(ctx, rec.ID)
-		if err != nil {
-			return err
-		}
-		s, err := ctr.Spec(ctx)
-		if err != nil {
-			return fmt.Errorf("spec of container %s: %w", rec.ID, err)
-		}
-		r.process = s.Process
+	if r.process, err = e.process(ctx, rec.ID); err != nil {
+		return err
 	}
 	if s, err := t.Status(ctx); err == nil && s.Status == client.Running && rec.State.Status == container.StatePaused {
 		c.update(func(r *Record) { r.State.Status = container.StateRunning })
@@ -184,6 +177,19 @@ func (e *Engine) resume(ctx context.Context, c *Container) error {
 	}
 	c.follow(r, exit)
 	return nil
+}
+
+// process is what a container's first process was started with; health checks and execs start as it did.
+func (e *Engine) process(ctx context.Context, id string) (*specs.Process, error) {
+	ctr, err := e.cfg.Containerd.Client().LoadContainer(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: %w", id, err)
+	}
+	s, err := ctr.Spec(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("spec of container %s: %w", id, err)
+	}
+	return s.Process, nil
 }
 
 // resumeIdle deals with a container whose record says that it does not run: it may have been started just before the

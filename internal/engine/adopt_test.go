@@ -49,6 +49,16 @@ func TestAdoptAfterBothDied(t *testing.T) {
 	if s := found("long").Record().State; !s.Running() || s.Pid != pid {
 		t.Fatalf("the long one: %+v, had pid %d", s, pid)
 	}
+	id, err := r.ExecCreate(t.Context(), "long", container.ExecCreateRequest{Cmd: []string{"/app", "exit", "7"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.ExecStart(t.Context(), id, Streams{}, false, nil); err != nil {
+		t.Fatalf("a command in the long one: %v", err)
+	}
+	if x, err := r.ExecInspect(id); err != nil || x.ExitCode == nil || *x.ExitCode != 7 {
+		t.Fatalf("a command in the long one: %+v, %v", x, err)
+	}
 	if err := r.Kill(t.Context(), "long", ""); err != nil {
 		t.Fatal(err)
 	}
