@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
@@ -140,11 +141,7 @@ func (m *managing) lead(ctx context.Context) (stop func()) {
 	m.once.Do(func() { close(m.led) })
 	var wg sync.WaitGroup
 	loop := func(name string, run func(context.Context) error) {
-		wg.Go(func() {
-			if err := run(ctx); err != nil && ctx.Err() == nil {
-				m.log.Error("leader's loop ended", "loop", name, "error", err)
-			}
-		})
+		wg.Go(func() { m.keep(ctx, name, run) })
 	}
 	loop("dispatch", m.dispatch.Run)
 	loop("passes", func(ctx context.Context) error {
@@ -159,6 +156,27 @@ func (m *managing) lead(ctx context.Context) (stop func()) {
 		m.store.Follow()
 		cancel()
 		wg.Wait()
+	}
+}
+
+// loopAgain is how long a leader's loop that failed waits before it runs again.
+const loopAgain = time.Second
+
+// keep runs a loop until ctx ends. One that fails (the disk is full when it begins) runs again: nobody else would do its work.
+func (m *managing) keep(ctx context.Context, name string, run func(context.Context) error) {
+	for {
+		err := run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		m.log.Error("leader's loop ended and is run again", "loop", name, "error", err)
+		t := time.NewTimer(loopAgain)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
 	}
 }
 

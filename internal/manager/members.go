@@ -74,6 +74,9 @@ func concernsMembers(ev store.Event) bool {
 
 // fitGroup takes out of the Raft group whoever is no manager in the store. The leader hands the lead over before it goes.
 func fitGroup(ctx context.Context, cfg MembersConfig, v store.View) error {
+	if store.Nodes.Len(v) == 0 {
+		return nil // a new swarm, whose first node is about to be written
+	}
 	var errs []error
 	for _, s := range cfg.Group.Servers() {
 		n := store.Nodes.Get(v, s.ID)
