@@ -38,8 +38,8 @@ func TestFullDisk(t *testing.T) {
 	refused("update", r.post("/services/"+before+"/update?version="+r.version(before), r.spec("before", "", `"Mode":{"Replicated":{"Replicas":3}}`)))
 	refused("remove", r.request(http.MethodDelete, "/services/"+before, "", nil))
 	refused("config", r.post("/configs/create", `{"Name":"c","Data":"eA=="}`))
-	refused("container", r.post("/containers/create?name=c", `{"Image":"`+r.image+`"}`))
-	refused("volume", r.post("/volumes/create", `{"Name":"v"}`))
+	refused("container", r.post("/containers/create?name=during", `{"Image":"`+r.image+`"}`))
+	refused("volume", r.post("/volumes/create", `{"Name":"during"}`))
 	if n, why := r.running(before); n != 2 {
 		t.Errorf("%d of 2 tasks run: %s", n, why)
 	}
