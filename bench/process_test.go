@@ -13,9 +13,10 @@ import (
 
 // process is what the kernel says of one process of a machine.
 type process struct {
-	name     string // of its program
-	RSS, PSS int64  // bytes
-	CPU      time.Duration
+	name      string // of its program
+	RSS, PSS  int64  // bytes
+	anonymous int64  // bytes of RSS that are no file's: what only this process has
+	CPU       time.Duration
 }
 
 // tickTime is the kernel's unit in /proc/PID/stat, the same on every architecture that Linux shows to programs.
@@ -81,6 +82,8 @@ func readProcess(dir string) (p process, err error) {
 			p.RSS = kib << 10
 		case "Pss:":
 			p.PSS = kib << 10
+		case "Anonymous:":
+			p.anonymous = kib << 10
 		}
 	}
 	stat, err := os.ReadFile(dir + "/stat")
