@@ -13,8 +13,10 @@ import (
 )
 
 // packages are docker.io and what it needs beside a minimal Debian.
-var packages = []string{"docker.io", "containerd", "runc", "tini", "iptables", "libip4tc2", "libip6tc2", "libnetfilter-conntrack3", "libnfnetlink0",
-	"libnftnl11", "libxtables12", "libdevmapper1.02.1"}
+var packages = []string{
+	"docker.io", "containerd", "runc", "tini", "iptables", "libip4tc2", "libip6tc2", "libnetfilter-conntrack3", "libnfnetlink0",
+	"libnftnl11", "libxtables12", "libdevmapper1.02.1",
+}
 
 // docker is Debian's docker.io, unpacked and not installed.
 func docker(tb testing.TB) subject {
@@ -67,8 +69,10 @@ func startDocker(ctx context.Context, p *playground.Playground, m *playground.Ma
 	defer log.Close()
 	usr := filepath.Join(dir, "usr")
 	_, err = m.Spawn(ctx, playground.Command{
-		Args: []string{filepath.Join(usr, "sbin/dockerd"), "--data-root", filepath.Join(m.Dir, "data"), "--exec-root", "/run/docker",
-			"-H", "unix://" + m.Socket(), "--insecure-registry", p.Registry()},
+		Args: []string{
+			filepath.Join(usr, "sbin/dockerd"), "--data-root", filepath.Join(m.Dir, "data"), "--exec-root", "/run/docker",
+			"-H", "unix://" + m.Socket(), "--insecure-registry", p.Registry(),
+		},
 		Env: []string{
 			"PATH=" + usr + "/sbin:" + usr + "/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			"LD_LIBRARY_PATH=" + usr + "/lib/x86_64-linux-gnu:" + dir + "/lib/x86_64-linux-gnu",

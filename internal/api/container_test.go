@@ -141,8 +141,10 @@ func TestProgressErrors(t *testing.T) {
 }
 
 func TestEventFilters(t *testing.T) {
-	start := events.Message{Type: events.ContainerEventType, Action: "start", Scope: "local",
-		Actor: events.Actor{ID: "c0ffee123", Attributes: map[string]string{"name": "web", "image": "nginx:1", "tier": "front"}}}
+	start := events.Message{
+		Type: events.ContainerEventType, Action: "start", Scope: "local",
+		Actor: events.Actor{ID: "c0ffee123", Attributes: map[string]string{"name": "web", "image": "nginx:1", "tier": "front"}},
+	}
 	create := events.Message{Type: events.ServiceEventType, Action: "create", Scope: "swarm", Actor: events.Actor{ID: "svc1", Attributes: map[string]string{"name": "api"}}}
 	health := events.Message{Type: events.ContainerEventType, Action: "health_status: healthy", Scope: "local", Actor: start.Actor}
 	for _, c := range []struct {

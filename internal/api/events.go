@@ -14,8 +14,10 @@ import (
 )
 
 // eventKeys are the filters of /events.
-var eventKeys = []string{"type", "event", "scope", "label", "container", "image", "volume", "network", "node", "service",
-	"secret", "config", "daemon", "plugin", "builder"}
+var eventKeys = []string{
+	"type", "event", "scope", "label", "container", "image", "volume", "network", "node", "service",
+	"secret", "config", "daemon", "plugin", "builder",
+}
 
 // legacyEvent adds what clients before 1.52 look at.
 type legacyEvent struct {

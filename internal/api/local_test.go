@@ -64,8 +64,10 @@ func local(t *testing.T) (socket string, l Local) {
 	if l.Volumes, err = volume.New(dir+"/v", nil); err != nil {
 		t.Fatal(err)
 	}
-	l.Engine, err = engine.New(t.Context(), engine.Config{DataRoot: dir + "/d", ExecRoot: dir + "/x", Containerd: srv, Images: l.Images, Volumes: l.Volumes,
-		Network: noNetwork{}, Runc: filepath.Join(bin, "runc"), Shim: filepath.Join(bin, "containerd-shim-shoal-v1"), CgroupParent: "/" + filepath.Base(dir)})
+	l.Engine, err = engine.New(t.Context(), engine.Config{
+		DataRoot: dir + "/d", ExecRoot: dir + "/x", Containerd: srv, Images: l.Images, Volumes: l.Volumes,
+		Network: noNetwork{}, Runc: filepath.Join(bin, "runc"), Shim: filepath.Join(bin, "containerd-shim-shoal-v1"), CgroupParent: "/" + filepath.Base(dir),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

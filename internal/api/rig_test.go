@@ -60,6 +60,7 @@ func (m *member) Leave(_ context.Context, force bool) error {
 	}
 	return nil
 }
+
 func (m *member) Unlock(context.Context, string) error {
 	return cluster.Errorf(errdefs.ErrConflict, "swarm is not locked")
 }

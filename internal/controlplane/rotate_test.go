@@ -49,7 +49,9 @@ func secretNames(c *Control) map[string]string {
 	return names
 }
 
-func secretOf(s *cluster.Service) string { return s.Spec.TaskTemplate.ContainerSpec.Secrets[0].SecretID }
+func secretOf(s *cluster.Service) string {
+	return s.Spec.TaskTemplate.ContainerSpec.Secrets[0].SecretID
+}
 
 func TestRotationMovesServicesInOneTransaction(t *testing.T) {
 	c := newControl(t)

@@ -57,8 +57,14 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (_ *daemon, err err
 		name string
 		do   func(context.Context) error
 	}{
-		{"data root", d.openRoot}, {"listeners", d.openListeners}, {"containerd", d.openContainerd}, {"images and volumes", d.openStores},
-		{"network", d.openNetwork}, {"containers", d.openEngine}, {"API", d.openAPI}, {"swarm", d.openNode},
+		{"data root", d.openRoot},
+		{"listeners", d.openListeners},
+		{"containerd", d.openContainerd},
+		{"images and volumes", d.openStores},
+		{"network", d.openNetwork},
+		{"containers", d.openEngine},
+		{"API", d.openAPI},
+		{"swarm", d.openNode},
 	} {
 		if err := step.do(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.name, err)

@@ -25,8 +25,11 @@ func Purge(ctx context.Context, cfg Config, log *slog.Logger) error {
 		name string
 		do   func(context.Context) error
 	}{
-		{"data root", d.openRoot}, {"containerd", d.openContainerd}, {"images and volumes", d.openStores},
-		{"network", d.openNetwork}, {"containers", d.openEngine},
+		{"data root", d.openRoot},
+		{"containerd", d.openContainerd},
+		{"images and volumes", d.openStores},
+		{"network", d.openNetwork},
+		{"containers", d.openEngine},
 	} {
 		if err := step.do(ctx); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", step.name, err), d.close())

@@ -35,8 +35,10 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		}
 	}
 	for began := time.Now(); ; {
-		e := &Engine{cfg: cfg, log: cfg.Log, bus: NewBus(), slots: make(chan struct{}, cfg.Parallel), node: nodeOf(cfg.Hostname),
-			containers: map[string]*Container{}, names: map[string]string{}, tasks: map[string]string{}}
+		e := &Engine{
+			cfg: cfg, log: cfg.Log, bus: NewBus(), slots: make(chan struct{}, cfg.Parallel), node: nodeOf(cfg.Hostname),
+			containers: map[string]*Container{}, names: map[string]string{}, tasks: map[string]string{},
+		}
 		e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 		err := e.adopt(namespaces.WithNamespace(ctx, Namespace))
 		if err == nil {

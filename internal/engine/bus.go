@@ -29,8 +29,10 @@ func NewBus() *Bus { return &Bus{subs: map[chan events.Message]struct{}{}} }
 // Publish tells every subscriber that action happened to an object. The attributes are copied.
 func (b *Bus) Publish(typ events.Type, action events.Action, id string, attributes map[string]string) {
 	now := time.Now().UTC()
-	b.Send(events.Message{Type: typ, Action: action, Scope: "local", Time: now.Unix(), TimeNano: now.UnixNano(),
-		Actor: events.Actor{ID: id, Attributes: maps.Clone(attributes)}})
+	b.Send(events.Message{
+		Type: typ, Action: action, Scope: "local", Time: now.Unix(), TimeNano: now.UnixNano(),
+		Actor: events.Actor{ID: id, Attributes: maps.Clone(attributes)},
+	})
 }
 
 // Send passes on an event as it is.

@@ -132,9 +132,11 @@ func (e *Engine) newRecord(id string, r CreateRequest, img *image.Image) (Record
 	if len(args) == 0 {
 		return Record{}, nil, cluster.Errorf(errdefs.ErrInvalidArgument, "no command specified")
 	}
-	rec := Record{ID: id, Name: r.Name, Created: time.Now().UTC(), ImageID: img.ID, Config: c, HostConfig: &h,
+	rec := Record{
+		ID: id, Name: r.Name, Created: time.Now().UTC(), ImageID: img.ID, Config: c, HostConfig: &h,
 		Endpoints: r.Endpoints, Overlays: r.Overlays, Ports: r.Ports, Files: len(r.files), TaskID: r.TaskID, Path: args[0], Args: args[1:],
-		State: State{Status: container.StateCreated}}
+		State: State{Status: container.StateCreated},
+	}
 	for _, m := range wanted {
 		rec.Mounts = append(rec.Mounts, m.point(m.Source))
 	}
@@ -268,10 +270,14 @@ func (e *Engine) inventName(id string) string {
 }
 
 var (
-	nameLeft = []string{"amber", "brave", "calm", "deft", "eager", "fair", "gentle", "hardy", "icy", "jolly", "keen", "lively", "merry", "noble",
-		"odd", "proud", "quick", "ready", "silver", "tidal", "upbeat", "vivid", "warm", "young", "zesty"}
-	nameRight = []string{"anchovy", "bass", "carp", "dab", "eel", "flounder", "grouper", "herring", "ide", "jack", "koi", "ling", "mackerel",
-		"needlefish", "opah", "perch", "ray", "salmon", "trout", "umber", "wrasse", "zander"}
+	nameLeft = []string{
+		"amber", "brave", "calm", "deft", "eager", "fair", "gentle", "hardy", "icy", "jolly", "keen", "lively", "merry", "noble",
+		"odd", "proud", "quick", "ready", "silver", "tidal", "upbeat", "vivid", "warm", "young", "zesty",
+	}
+	nameRight = []string{
+		"anchovy", "bass", "carp", "dab", "eel", "flounder", "grouper", "herring", "ide", "jack", "koi", "ling", "mackerel",
+		"needlefish", "opah", "perch", "ray", "salmon", "trout", "umber", "wrasse", "zander",
+	}
 )
 
 // hasMount says whether the container mounts something at a target.

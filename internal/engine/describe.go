@@ -23,8 +23,13 @@ func (x *Executor) Describe(context.Context) (swarm.NodeDescription, error) {
 		Platform:  swarm.Platform{Architecture: machine(runtime.GOARCH), OS: runtime.GOOS},
 		Resources: swarm.Resources{NanoCPUs: int64(runtime.NumCPU()) * 1e9, MemoryBytes: int64(info.Totalram) * int64(info.Unit)},
 		Engine: swarm.EngineDescription{EngineVersion: e.cfg.Version, Labels: e.cfg.Labels, Plugins: []swarm.PluginDescription{
-			{Type: "Log", Name: driverJSON}, {Type: "Log", Name: driverLocal}, {Type: "Log", Name: driverNone},
-			{Type: "Network", Name: "bridge"}, {Type: "Network", Name: "host"}, {Type: "Network", Name: "null"}, {Type: "Network", Name: "overlay"},
+			{Type: "Log", Name: driverJSON},
+			{Type: "Log", Name: driverLocal},
+			{Type: "Log", Name: driverNone},
+			{Type: "Network", Name: "bridge"},
+			{Type: "Network", Name: "host"},
+			{Type: "Network", Name: "null"},
+			{Type: "Network", Name: "overlay"},
 			{Type: "Volume", Name: "local"},
 		}},
 	}, nil

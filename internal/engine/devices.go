@@ -79,8 +79,10 @@ func devicesUnder(host, target, access string) ([]Device, error) {
 		}
 		mode := os.FileMode(st.Mode & 0o777)
 		rel := strings.TrimPrefix(path, host)
-		out = append(out, Device{Access: access, LinuxDevice: specs.LinuxDevice{Path: target + rel, Type: kind,
-			Major: int64(unix.Major(uint64(st.Rdev))), Minor: int64(unix.Minor(uint64(st.Rdev))), FileMode: &mode, UID: &st.Uid, GID: &st.Gid}})
+		out = append(out, Device{Access: access, LinuxDevice: specs.LinuxDevice{
+			Path: target + rel, Type: kind,
+			Major: int64(unix.Major(uint64(st.Rdev))), Minor: int64(unix.Minor(uint64(st.Rdev))), FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
+		}})
 		return nil
 	})
 	if err != nil {

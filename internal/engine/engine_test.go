@@ -130,8 +130,10 @@ func testMounts(t *testing.T, r *rig) {
 	if out, _ = r.output(func(c *config, h *host) { h.Binds = []string{"named:/data"} }, "cat", "/data/first"); out != "from the image" {
 		t.Errorf("the image's files in a volume: %q", out)
 	}
-	_, _, err := r.Create(t.Context(), CreateRequest{Config: &config{Image: "app", Cmd: []string{"who"}},
-		HostConfig: &host{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "relative", Target: "/x"}}}})
+	_, _, err := r.Create(t.Context(), CreateRequest{
+		Config:     &config{Image: "app", Cmd: []string{"who"}},
+		HostConfig: &host{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "relative", Target: "/x"}}},
+	})
 	if !errdefs.IsInvalidArgument(err) {
 		t.Errorf("relative source: %v", err)
 	}
@@ -346,8 +348,10 @@ func testHealth(t *testing.T, r *rig) {
 }
 
 func assignment(id string, change func(*swarm.TaskSpec), args ...string) cluster.Assignment {
-	a := cluster.Assignment{Task: cluster.Task{ID: id, ServiceID: "svcid", ServiceName: "web", Slot: 2, NodeID: "nodeid"},
-		Spec: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "app", Args: args}}}
+	a := cluster.Assignment{
+		Task: cluster.Task{ID: id, ServiceID: "svcid", ServiceName: "web", Slot: 2, NodeID: "nodeid"},
+		Spec: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: "app", Args: args}},
+	}
 	if change != nil {
 		change(&a.Spec)
 	}
@@ -356,8 +360,10 @@ func assignment(id string, change func(*swarm.TaskSpec), args ...string) cluster
 
 func testTask(t *testing.T, r *rig) {
 	x, ctx := r.Executor(), t.Context()
-	s := cluster.Secrets{Secrets: []cluster.Secret{{Secret: swarm.Secret{ID: "s1", Spec: swarm.SecretSpec{Data: []byte("hush")}}}},
-		Configs: []cluster.Config{{Config: swarm.Config{ID: "c1", Spec: swarm.ConfigSpec{Data: []byte("{{.Task.Slot}} {{secret \"key\"}}\n"), Templating: &swarm.Driver{Name: "golang"}}}}}}
+	s := cluster.Secrets{
+		Secrets: []cluster.Secret{{Secret: swarm.Secret{ID: "s1", Spec: swarm.SecretSpec{Data: []byte("hush")}}}},
+		Configs: []cluster.Config{{Config: swarm.Config{ID: "c1", Spec: swarm.ConfigSpec{Data: []byte("{{.Task.Slot}} {{secret \"key\"}}\n"), Templating: &swarm.Driver{Name: "golang"}}}}},
+	}
 	a := assignment("t1", func(spec *swarm.TaskSpec) {
 		spec.ContainerSpec.Secrets = []*swarm.SecretReference{{SecretID: "s1", SecretName: "key", File: &swarm.SecretReferenceFileTarget{Name: "key", UID: "1234", GID: "0", Mode: 0o440}}}
 		spec.ContainerSpec.Configs = []*swarm.ConfigReference{{ConfigID: "c1", ConfigName: "conf", File: &swarm.ConfigReferenceFileTarget{Name: "/etc/conf", Mode: 0o444}}}

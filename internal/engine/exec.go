@@ -242,9 +242,11 @@ func (e *Engine) ExecInspect(id string) (container.ExecInspectResponse, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	r := x.request
-	return container.ExecInspectResponse{ID: x.id, ContainerID: x.c.ID(), Running: x.running, ExitCode: x.code, Pid: x.pid,
+	return container.ExecInspectResponse{
+		ID: x.id, ContainerID: x.c.ID(), Running: x.running, ExitCode: x.code, Pid: x.pid,
 		OpenStdin: r.AttachStdin, OpenStdout: r.AttachStdout, OpenStderr: r.AttachStderr, CanRemove: x.code != nil, DetachKeys: []byte(r.DetachKeys),
-		ProcessConfig: &container.ExecProcessConfig{Tty: r.Tty, Entrypoint: r.Cmd[0], Arguments: r.Cmd[1:], Privileged: &r.Privileged, User: r.User}}, nil
+		ProcessConfig: &container.ExecProcessConfig{Tty: r.Tty, Entrypoint: r.Cmd[0], Arguments: r.Cmd[1:], Privileged: &r.Privileged, User: r.User},
+	}, nil
 }
 
 // ExecResize sets the size of an exec's terminal. ErrConflict: it does not run.

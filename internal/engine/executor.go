@@ -104,8 +104,10 @@ func (x *Executor) create(ctx context.Context, a cluster.Assignment, s cluster.S
 	if own == "" {
 		host.NetworkMode = "bridge" // for inspect; the request names the overlays
 	}
-	c, _, err := x.e.Create(ctx, CreateRequest{Name: a.Task.Name(), Config: config, HostConfig: host, TaskID: a.Task.ID,
-		Overlays: overlays, Ports: a.Task.Ports, Auth: a.RegistryAuth, files: files})
+	c, _, err := x.e.Create(ctx, CreateRequest{
+		Name: a.Task.Name(), Config: config, HostConfig: host, TaskID: a.Task.ID,
+		Overlays: overlays, Ports: a.Task.Ports, Auth: a.RegistryAuth, files: files,
+	})
 	return c, err
 }
 

@@ -111,8 +111,10 @@ func (n names) resolvFile(base string) string {
 
 // namesOf works out a container's names from its configuration and its place in the network.
 func (e *Engine) namesOf(c *container.Config, h *container.HostConfig, box *network.Sandbox) names {
-	n := names{Hostname: c.Hostname, Domainname: c.Domainname, HostNetwork: box.Path == "", Extra: h.ExtraHosts,
-		Search: h.DNSSearch, Options: h.DNSOptions}
+	n := names{
+		Hostname: c.Hostname, Domainname: c.Domainname, HostNetwork: box.Path == "", Extra: h.ExtraHosts,
+		Search: h.DNSSearch, Options: h.DNSOptions,
+	}
 	if len(n.Search) == 0 {
 		n.Search = e.cfg.DNSSearch
 	}

@@ -191,8 +191,11 @@ func TestLogOrder(t *testing.T) {
 		{container.LogConfig{}, wire.Order{Log: "/l"}, ""},
 		{container.LogConfig{Type: "none"}, wire.Order{}, ""},
 		{container.LogConfig{Type: "local"}, wire.Order{Log: "/l", MaxSize: 20 << 20, MaxFiles: 5}, ""},
-		{container.LogConfig{Type: "json-file", Config: opts("max-size", "1m", "max-file", "3", "labels", "team,none", "env", "REGION")},
-			wire.Order{Log: "/l", MaxSize: 1 << 20, MaxFiles: 3, Attrs: json.RawMessage(`{"REGION":"eu","team":"blue"}`)}, ""},
+		{
+			container.LogConfig{Type: "json-file", Config: opts("max-size", "1m", "max-file", "3", "labels", "team,none", "env", "REGION")},
+			wire.Order{Log: "/l", MaxSize: 1 << 20, MaxFiles: 3, Attrs: json.RawMessage(`{"REGION":"eu","team":"blue"}`)},
+			"",
+		},
 		{container.LogConfig{Type: "syslog"}, wire.Order{}, "logger: no log driver named 'syslog' is registered"},
 		{container.LogConfig{Type: "json-file", Config: opts("colour", "x")}, wire.Order{}, "unknown log opt 'colour' for json-file log driver"},
 		{container.LogConfig{Type: "json-file", Config: opts("max-file", "0")}, wire.Order{}, "max-file cannot be less than 1"},

@@ -153,8 +153,10 @@ func startError(err error, args []string) error {
 
 // request is the container's wish for its networks.
 func (c *Container) request(rec Record) network.Request {
-	r := network.Request{ContainerID: rec.ID, Name: rec.Name, Hostname: rec.Config.Hostname, TaskID: rec.TaskID,
-		Overlays: rec.Overlays, Ports: rec.Ports, DNS: dnsServers(rec.HostConfig, c.engine.cfg.DNS)}
+	r := network.Request{
+		ContainerID: rec.ID, Name: rec.Name, Hostname: rec.Config.Hostname, TaskID: rec.TaskID,
+		Overlays: rec.Overlays, Ports: rec.Ports, DNS: dnsServers(rec.HostConfig, c.engine.cfg.DNS),
+	}
 	mode := rec.HostConfig.NetworkMode
 	switch {
 	case rec.Config.NetworkDisabled || mode.IsNone():

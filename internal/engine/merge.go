@@ -69,8 +69,10 @@ func mergeHealth(own, image *container.HealthConfig) *container.HealthConfig {
 		to   *int64
 		from int64
 	}{
-		{(*int64)(&h.Interval), int64(image.Interval)}, {(*int64)(&h.Timeout), int64(image.Timeout)},
-		{(*int64)(&h.StartPeriod), int64(image.StartPeriod)}, {(*int64)(&h.StartInterval), int64(image.StartInterval)},
+		{(*int64)(&h.Interval), int64(image.Interval)},
+		{(*int64)(&h.Timeout), int64(image.Timeout)},
+		{(*int64)(&h.StartPeriod), int64(image.StartPeriod)},
+		{(*int64)(&h.StartInterval), int64(image.StartInterval)},
 	} {
 		if *f.to == 0 {
 			*f.to = f.from

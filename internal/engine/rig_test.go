@@ -128,8 +128,10 @@ func (r *rig) open(b tools) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.Engine, err = New(r.t.Context(), Config{DataRoot: r.dir + "/d", ExecRoot: r.dir + "/x", Containerd: r.server, Images: r.images,
-		Volumes: volumes, Network: nodeNetwork{}, Runc: b.runc, Shim: b.shim, CgroupParent: "/" + filepath.Base(r.dir)})
+	r.Engine, err = New(r.t.Context(), Config{
+		DataRoot: r.dir + "/d", ExecRoot: r.dir + "/x", Containerd: r.server, Images: r.images,
+		Volumes: volumes, Network: nodeNetwork{}, Runc: b.runc, Shim: b.shim, CgroupParent: "/" + filepath.Base(r.dir),
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -217,7 +219,9 @@ func push(t *testing.T, ref, app string) {
 		name, text string
 		mode       int64
 	}{
-		{"app", string(program), 0o755}, {"plain", "not a program", 0o644}, {"data/first", "from the image", 0o644},
+		{"app", string(program), 0o755},
+		{"plain", "not a program", 0o644},
+		{"data/first", "from the image", 0o644},
 		{"etc/passwd", "root:x:0:0::/root:/bin/sh\nfish:x:1234:1235::/home/fish:/bin/sh\n", 0o644},
 		{"etc/group", "root:x:0:\nfish:x:1235:\nreef:x:77:fish\nbay:x:78:\n", 0o644},
 	} {

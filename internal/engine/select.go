@@ -26,8 +26,10 @@ type selection struct {
 	stopped       bool // a filter asks for containers that do not run
 }
 
-var filterKeys = []string{"id", "name", "label", "status", "ancestor", "exited", "health", "network", "volume", "before",
-	"since", "is-task", "publish", "expose"}
+var filterKeys = []string{
+	"id", "name", "label", "status", "ancestor", "exited", "health", "network", "volume", "before",
+	"since", "is-task", "publish", "expose",
+}
 
 func (e *Engine) newSelection(ctx context.Context, filters map[string][]string) (*selection, error) {
 	s := &selection{by: filters}

@@ -198,7 +198,8 @@ func rlimits(s *specs.Spec, w Wish) error {
 			return cluster.Errorf(errdefs.ErrInvalidArgument, "ulimit soft limit must be less than or equal to hard limit: %d > %d", u.Soft, u.Hard)
 		}
 		s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{
-			Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: uint64(u.Soft), Hard: uint64(u.Hard)})
+			Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: uint64(u.Soft), Hard: uint64(u.Hard),
+		})
 	}
 	sort.Slice(s.Process.Rlimits, func(i, j int) bool { return s.Process.Rlimits[i].Type < s.Process.Rlimits[j].Type })
 	return nil

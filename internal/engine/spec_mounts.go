@@ -41,8 +41,10 @@ func mounts(s *specs.Spec, w Wish) error {
 		base[5] = specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "nosuid", "noexec", "nodev"}}
 		base = append(base, specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "rprivate"}})
 	case !h.IpcMode.IsNone():
-		base = append(base, specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm",
-			Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", shm)}})
+		base = append(base, specs.Mount{
+			Destination: "/dev/shm", Type: "tmpfs", Source: "shm",
+			Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", shm)},
+		})
 	}
 	own := slices.Clone(w.Mounts)
 	slices.SortStableFunc(own, func(a, b specs.Mount) int {

@@ -15,8 +15,10 @@ import (
 )
 
 func wish(change func(*Wish)) Wish {
-	w := Wish{ID: strings.Repeat("a", 64), Config: &container.Config{Cmd: []string{"serve"}, Hostname: "h"}, HostConfig: &container.HostConfig{},
-		User: User{Home: "/root"}, Cgroup: "/shoal/x", Namespaces: map[specs.LinuxNamespaceType]string{specs.NetworkNamespace: "/run/netns/x"}}
+	w := Wish{
+		ID: strings.Repeat("a", 64), Config: &container.Config{Cmd: []string{"serve"}, Hostname: "h"}, HostConfig: &container.HostConfig{},
+		User: User{Home: "/root"}, Cgroup: "/shoal/x", Namespaces: map[specs.LinuxNamespaceType]string{specs.NetworkNamespace: "/run/netns/x"},
+	}
 	if change != nil {
 		change(&w)
 	}
@@ -48,8 +50,10 @@ func TestSpec(t *testing.T) {
 		got    func(*specs.Spec) any
 		want   any
 	}{
-		{"environment", func(w *Wish) { w.Config.Env = []string{"A=b", "PATH=/x", "HOSTNAME"} }, func(s *specs.Spec) any { return s.Process.Env },
-			[]string{"PATH=/x", "A=b", "HOME=/root"}},
+		{
+			"environment", func(w *Wish) { w.Config.Env = []string{"A=b", "PATH=/x", "HOSTNAME"} }, func(s *specs.Spec) any { return s.Process.Env },
+			[]string{"PATH=/x", "A=b", "HOME=/root"},
+		},
 		{"terminal", func(w *Wish) { w.Config.Tty = true }, func(s *specs.Spec) any { return s.Process.Env[2] }, "TERM=xterm"},
 		{"entry point", func(w *Wish) { w.Config.Entrypoint = []string{"/e", "x"} }, func(s *specs.Spec) any { return s.Process.Args }, []string{"/e", "x", "serve"}},
 		{"init", func(w *Wish) { w.Init = true }, func(s *specs.Spec) any { return s.Process.Args }, []string{"/sbin/docker-init", "--", "serve"}},
@@ -168,8 +172,10 @@ func TestCapabilities(t *testing.T) {
 }
 
 func TestMerge(t *testing.T) {
-	image := dockerspec.DockerOCIImageConfig{ImageConfig: ocispec.ImageConfig{User: "u", WorkingDir: "/w", Env: []string{"A=1", "B=2"},
-		Entrypoint: []string{"/entry"}, Cmd: []string{"arg"}, Labels: map[string]string{"l": "1", "m": "1"}, StopSignal: "SIGINT", Volumes: map[string]struct{}{"/v": {}}}}
+	image := dockerspec.DockerOCIImageConfig{ImageConfig: ocispec.ImageConfig{
+		User: "u", WorkingDir: "/w", Env: []string{"A=1", "B=2"},
+		Entrypoint: []string{"/entry"}, Cmd: []string{"arg"}, Labels: map[string]string{"l": "1", "m": "1"}, StopSignal: "SIGINT", Volumes: map[string]struct{}{"/v": {}},
+	}}
 	image.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "x"}, Interval: 5e9, Retries: 7}
 	type out struct {
 		Entrypoint, Cmd, Env []string
@@ -202,9 +208,12 @@ func TestMerge(t *testing.T) {
 func TestMountings(t *testing.T) {
 	got, err := mountings(&container.Config{Volumes: map[string]struct{}{"/img": {}, "/own/": {}}}, &container.HostConfig{
 		Binds: []string{"/src:/b:ro,rslave", "vol:/own", "/anon"},
-		Mounts: []mount.Mount{{Type: "tmpfs", Target: "/t", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 1048576, Mode: 0o1777}},
-			{Type: "volume", Source: "v2", Target: "/v2", VolumeOptions: &mount.VolumeOptions{NoCopy: true}}},
-		Tmpfs: map[string]string{"/t2": "exec"}})
+		Mounts: []mount.Mount{
+			{Type: "tmpfs", Target: "/t", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 1048576, Mode: 0o1777}},
+			{Type: "volume", Source: "v2", Target: "/v2", VolumeOptions: &mount.VolumeOptions{NoCopy: true}},
+		},
+		Tmpfs: map[string]string{"/t2": "exec"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -209,8 +209,10 @@ func interfaces(pid int) map[string]container.NetworkStats {
 			continue
 		}
 		num := func(i int) uint64 { n, _ := strconv.ParseUint(f[i], 10, 64); return n }
-		all[name] = container.NetworkStats{RxBytes: num(0), RxPackets: num(1), RxErrors: num(2), RxDropped: num(3),
-			TxBytes: num(8), TxPackets: num(9), TxErrors: num(10), TxDropped: num(11)}
+		all[name] = container.NetworkStats{
+			RxBytes: num(0), RxPackets: num(1), RxErrors: num(2), RxDropped: num(3),
+			TxBytes: num(8), TxPackets: num(9), TxErrors: num(10), TxDropped: num(11),
+		}
 	}
 	return all
 }

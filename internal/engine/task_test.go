@@ -102,8 +102,10 @@ func TestTaskFiles(t *testing.T) {
 		s.ContainerSpec.Configs = []*swarm.ConfigReference{{ConfigID: "c", File: &swarm.ConfigReferenceFileTarget{Name: "conf", UID: "7", Mode: 0o440}}}
 		s.ContainerSpec.Secrets = []*swarm.SecretReference{{SecretID: "s", SecretName: "key", File: &swarm.SecretReferenceFileTarget{Name: "key"}}}
 	})
-	known := cluster.Secrets{Secrets: []cluster.Secret{{Secret: swarm.Secret{ID: "s", Spec: swarm.SecretSpec{Data: []byte("{{x")}}}}, Configs: []cluster.Config{{Config: swarm.Config{ID: "c",
-		Spec: swarm.ConfigSpec{Data: []byte(`{{env "KEY"}} {{secret "key"}} {{.Service.Name}}`), Templating: &swarm.Driver{Name: "golang"}}}}}}
+	known := cluster.Secrets{Secrets: []cluster.Secret{{Secret: swarm.Secret{ID: "s", Spec: swarm.SecretSpec{Data: []byte("{{x")}}}}, Configs: []cluster.Config{{Config: swarm.Config{
+		ID:   "c",
+		Spec: swarm.ConfigSpec{Data: []byte(`{{env "KEY"}} {{secret "key"}} {{.Service.Name}}`), Templating: &swarm.Driver{Name: "golang"}},
+	}}}}
 	got, err := taskFiles(a, "n", known)
 	if err != nil {
 		t.Fatal(err)
@@ -118,8 +120,10 @@ func TestTaskFiles(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	n := names{Hostname: "h", Domainname: "d.test", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")},
-		Extra: []string{"a:1.2.3.4", "six:fd00::1", "eq=5.6.7.8", "gw:host-gateway"}, Gateway: netip.MustParseAddr("10.0.0.1"), Nameservers: []string{"127.0.0.11"}, Options: []string{"ndots:0"}}
+	n := names{
+		Hostname: "h", Domainname: "d.test", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")},
+		Extra: []string{"a:1.2.3.4", "six:fd00::1", "eq=5.6.7.8", "gw:host-gateway"}, Gateway: netip.MustParseAddr("10.0.0.1"), Nameservers: []string{"127.0.0.11"}, Options: []string{"ndots:0"},
+	}
 	if d := cmp.Diff(hostsHead+"1.2.3.4\ta\nfd00::1\tsix\n5.6.7.8\teq\n10.0.0.1\tgw\n10.0.0.2\th.d.test h\n", n.hostsFile("")); d != "" {
 		t.Error(d)
 	}
@@ -143,8 +147,14 @@ func TestRestarts(t *testing.T) {
 		stopped bool
 		want    bool
 	}{
-		{"no", 0, 0, 1, false, false}, {"always", 0, 99, 0, false, true}, {"always", 0, 0, 0, true, false}, {"unless-stopped", 0, 0, 0, false, true},
-		{"on-failure", 0, 5, 1, false, true}, {"on-failure", 0, 0, 0, false, false}, {"on-failure", 2, 1, 1, false, true}, {"on-failure", 2, 2, 1, false, false},
+		{"no", 0, 0, 1, false, false},
+		{"always", 0, 99, 0, false, true},
+		{"always", 0, 0, 0, true, false},
+		{"unless-stopped", 0, 0, 0, false, true},
+		{"on-failure", 0, 5, 1, false, true},
+		{"on-failure", 0, 0, 0, false, false},
+		{"on-failure", 2, 1, 1, false, true},
+		{"on-failure", 2, 2, 1, false, false},
 	} {
 		rec := Record{HostConfig: &container.HostConfig{RestartPolicy: container.RestartPolicy{Name: c.policy, MaximumRetryCount: c.max}}, State: State{Restarts: c.n, Stopped: c.stopped}}
 		if got := restarts(rec, c.code); got != c.want {
@@ -165,8 +175,13 @@ func TestJudge(t *testing.T) {
 		status container.HealthStatus
 		streak int
 	}{
-		{1, time.Second, container.Starting, 0}, {1, 9 * time.Second, container.Starting, 0}, {1, 11 * time.Second, container.Starting, 1}, {0, 12 * time.Second, container.Healthy, 0},
-		{-1, 13 * time.Second, container.Healthy, 1}, {1, 14 * time.Second, container.Unhealthy, 2}, {0, 15 * time.Second, container.Healthy, 0},
+		{1, time.Second, container.Starting, 0},
+		{1, 9 * time.Second, container.Starting, 0},
+		{1, 11 * time.Second, container.Starting, 1},
+		{0, 12 * time.Second, container.Healthy, 0},
+		{-1, 13 * time.Second, container.Healthy, 1},
+		{1, 14 * time.Second, container.Unhealthy, 2},
+		{0, 15 * time.Second, container.Healthy, 0},
 	} {
 		h = judge(cfg, h, container.HealthcheckResult{ExitCode: step.code}, step.age)
 		if h.Status != step.status || h.FailingStreak != step.streak || len(h.Log) > probesKept {

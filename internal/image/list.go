@@ -138,8 +138,10 @@ func (s *Store) summary(ctx context.Context, cl *client.Client, e *entry, refs [
 	if err != nil {
 		return nil, err
 	}
-	sum := &image.Summary{ID: e.id, Created: e.created().Unix(), RepoTags: tags, RepoDigests: digests, Size: size, SharedSize: -1,
-		Labels: e.config.Config.Labels, Containers: int64(len(s.cfg.Users(e.id)))}
+	sum := &image.Summary{
+		ID: e.id, Created: e.created().Unix(), RepoTags: tags, RepoDigests: digests, Size: size, SharedSize: -1,
+		Labels: e.config.Config.Labels, Containers: int64(len(s.cfg.Users(e.id))),
+	}
 	if sum.RepoTags == nil {
 		sum.RepoTags = []string{}
 	}

@@ -52,8 +52,10 @@ func (s *Store) Push(ctx context.Context, ref, auth string, progress Progress) e
 		return err
 	}
 	tracker := docker.NewInMemoryTracker()
-	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: pushHosts(s.registries.hosts(creds)), Tracker: tracker,
-		Headers: http.Header{"User-Agent": {"shoal"}}})
+	resolver := docker.NewResolver(docker.ResolverOptions{
+		Hosts: pushHosts(s.registries.hosts(creds)), Tracker: tracker,
+		Headers: http.Header{"User-Agent": {"shoal"}},
+	})
 	p := &pushed{tell: progress, tracker: tracker}
 	if err := cl.Push(ctx, recordName(n), target, client.WithResolver(resolver), client.WithImageHandler(p)); err != nil {
 		if refused(err) {

@@ -33,8 +33,10 @@ type registries struct {
 }
 
 func newRegistries(mirrors, insecure []string) (registries, error) {
-	r := registries{insecure: map[string]bool{}, strict: docker.DefaultHTTPTransport(nil),
-		loose: docker.DefaultHTTPTransport(&tls.Config{InsecureSkipVerify: true})} //nolint:gosec // asked for by --insecure-registry
+	r := registries{
+		insecure: map[string]bool{}, strict: docker.DefaultHTTPTransport(nil),
+		loose: docker.DefaultHTTPTransport(&tls.Config{InsecureSkipVerify: true}),
+	} //nolint:gosec // asked for by --insecure-registry
 	for _, m := range mirrors {
 		u, err := url.Parse(m)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -88,8 +90,10 @@ func (r registries) host(addr string, capabilities docker.HostCapabilities, auth
 	if r.allowsInsecure(addr) {
 		t = docker.NewHTTPFallback(r.loose) // one for each host: it remembers a single one
 	}
-	return docker.RegistryHost{Client: &http.Client{Transport: t}, Authorizer: auth, Host: addr, Scheme: "https", Path: "/v2",
-		Capabilities: capabilities}
+	return docker.RegistryHost{
+		Client: &http.Client{Transport: t}, Authorizer: auth, Host: addr, Scheme: "https", Path: "/v2",
+		Capabilities: capabilities,
+	}
 }
 
 // hosts lists the registries that serve a name's domain, in the order to ask them: the mirrors (of Docker Hub only,

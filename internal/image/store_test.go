@@ -113,8 +113,10 @@ func build(t *testing.T, content string) v1.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: cf.RootFS, History: []v1.History{{CreatedBy: "COPY"}, {CreatedBy: "CMD", EmptyLayer: true}},
-		Config: v1.Config{Cmd: []string{"/file"}, Labels: map[string]string{"content": content}}})
+	img, err = mutate.ConfigFile(img, &v1.ConfigFile{
+		OS: "linux", Architecture: "amd64", RootFS: cf.RootFS, History: []v1.History{{CreatedBy: "COPY"}, {CreatedBy: "CMD", EmptyLayer: true}},
+		Config: v1.Config{Cmd: []string{"/file"}, Labels: map[string]string{"content": content}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -448,14 +450,17 @@ func TestLoadDualFormat(t *testing.T) {
 	refs := []map[string]any{}
 	for _, n := range []string{"docker.io/library/dual:1", "team/dual:2"} {
 		refs = append(refs, map[string]any{"mediaType": m.MediaType, "digest": digest.String(), "size": len(raw), "annotations": map[string]string{
-			"io.containerd.image.name": n, "org.opencontainers.image.ref.name": n[strings.LastIndex(n, ":")+1:]}})
+			"io.containerd.image.name": n, "org.opencontainers.image.ref.name": n[strings.LastIndex(n, ":")+1:],
+		}})
 	}
 	index, _ := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": refs})
 	docker, _ := json.Marshal([]map[string]any{{"Config": blob(m.Config.Digest), "RepoTags": []string{"dual:1", "team/dual:2"}, "Layers": []string{blob(m.Layers[0].Digest)}}})
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
-	for name, data := range map[string][]byte{"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`), "index.json": index, "manifest.json": docker,
-		blob(m.Config.Digest): config, blob(digest): raw, blob(m.Layers[0].Digest): layer} {
+	for name, data := range map[string][]byte{
+		"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`), "index.json": index, "manifest.json": docker,
+		blob(m.Config.Digest): config, blob(digest): raw, blob(m.Layers[0].Digest): layer,
+	} {
 		if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data))}); err != nil {
 			t.Fatal(err)
 		}

@@ -128,8 +128,10 @@ func (n *Network) overlay(b *box, a cluster.Attachment) error {
 		return cluster.Errorf(errdefs.ErrUnavailable, "network %s: the cluster's state does not name this node's data address", l.Name)
 	}
 	b.Names = true
-	b.Places = append(b.Places, place{NetworkID: l.ID, NetworkName: l.Name, Interface: b.nextInterface(), Addresses: a.Addresses,
-		Aliases: a.Aliases, Gateways: l.Gateways})
+	b.Places = append(b.Places, place{
+		NetworkID: l.ID, NetworkName: l.Name, Interface: b.nextInterface(), Addresses: a.Addresses,
+		Aliases: a.Aliases, Gateways: l.Gateways,
+	})
 	return nil
 }
 
@@ -146,8 +148,10 @@ func (n *Network) local(b *box, a LocalAttachment) error {
 		return err
 	}
 	b.Names = b.Names || l.hasNames() || n.loopbackResolver()
-	b.Places = append(b.Places, place{NetworkID: l.ID, NetworkName: l.Name, Local: true, Interface: b.nextInterface(), Addresses: addresses,
-		Aliases: a.Aliases, Gateways: l.gateways()})
+	b.Places = append(b.Places, place{
+		NetworkID: l.ID, NetworkName: l.Name, Local: true, Interface: b.nextInterface(), Addresses: addresses,
+		Aliases: a.Aliases, Gateways: l.gateways(),
+	})
 	return nil
 }
 

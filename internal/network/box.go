@@ -127,8 +127,10 @@ func nameserver(names bool) string {
 
 func (b *box) endpoint(p place) *api.EndpointSettings {
 	mac := plan.MACOf(b.ContainerID, p.NetworkID)
-	e := &api.EndpointSettings{NetworkID: p.NetworkID, EndpointID: endpointID(b.ContainerID, p.NetworkID), MacAddress: mac[:],
-		Aliases: p.Aliases, DNSNames: b.dnsNames(p)}
+	e := &api.EndpointSettings{
+		NetworkID: p.NetworkID, EndpointID: endpointID(b.ContainerID, p.NetworkID), MacAddress: mac[:],
+		Aliases: p.Aliases, DNSNames: b.dnsNames(p),
+	}
 	for _, a := range p.Addresses {
 		if a.Addr().Is4() {
 			e.IPAddress, e.IPPrefixLen = a.Addr(), a.Bits()

@@ -18,10 +18,14 @@ func TestBridge(t *testing.T) {
 	r := newRig(t)
 	n := r.node("a", 11)
 	before := r.dump(n.ns)
-	a := n.attach(Request{ContainerID: id("a1"), Name: "a", Local: []LocalAttachment{{Network: "bridge"}},
-		Ports: []swarm.PortConfig{{Protocol: "tcp", TargetPort: 80, PublishedPort: 8080}, {Protocol: "udp", TargetPort: 80, PublishedPort: 8080}, {Protocol: "tcp", TargetPort: 80}}})
-	b := n.attach(Request{ContainerID: id("b1"), Name: "b", Local: []LocalAttachment{{Network: "bridge"}},
-		Ports: []swarm.PortConfig{{Protocol: "tcp", TargetPort: 80, PublishedPort: 9090}}, Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")}})
+	a := n.attach(Request{
+		ContainerID: id("a1"), Name: "a", Local: []LocalAttachment{{Network: "bridge"}},
+		Ports: []swarm.PortConfig{{Protocol: "tcp", TargetPort: 80, PublishedPort: 8080}, {Protocol: "udp", TargetPort: 80, PublishedPort: 8080}, {Protocol: "tcp", TargetPort: 80}},
+	})
+	b := n.attach(Request{
+		ContainerID: id("b1"), Name: "b", Local: []LocalAttachment{{Network: "bridge"}},
+		Ports: []swarm.PortConfig{{Protocol: "tcp", TargetPort: 80, PublishedPort: 9090}}, Bind: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+	})
 	if a.Nameserver != "" || a.Endpoints["bridge"].IPAddress == b.Endpoints["bridge"].IPAddress {
 		t.Errorf("a: %+v, b: %+v", a, b)
 	}

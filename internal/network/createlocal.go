@@ -49,9 +49,11 @@ func (n *Network) newLocal(req api.CreateRequest) (*local, error) {
 	}
 	var raw [32]byte
 	_, _ = rand.Read(raw[:])
-	l := &local{Network: api.Network{Name: req.Name, ID: hex.EncodeToString(raw[:]), Created: time.Now(), Scope: "local", Driver: "bridge",
+	l := &local{Network: api.Network{
+		Name: req.Name, ID: hex.EncodeToString(raw[:]), Created: time.Now(), Scope: "local", Driver: "bridge",
 		EnableIPv4: true, EnableIPv6: req.EnableIPv6 != nil && *req.EnableIPv6, Internal: req.Internal, Attachable: req.Attachable,
-		IPAM: api.IPAM{Driver: "default", Options: map[string]string{}}, Options: orEmpty(req.Options), Labels: orEmpty(req.Labels)}}
+		IPAM: api.IPAM{Driver: "default", Options: map[string]string{}}, Options: orEmpty(req.Options), Labels: orEmpty(req.Labels),
+	}}
 	for _, other := range n.locals {
 		l.Number = max(l.Number, other.Number)
 	}

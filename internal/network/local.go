@@ -61,8 +61,10 @@ func (n *Network) loadLocals() error {
 			continue
 		}
 		changed = true
-		l := &local{Network: api.Network{Name: name, ID: id, Created: time.Now(), Scope: "local", Driver: name, EnableIPv4: true,
-			IPAM: api.IPAM{Driver: "default", Config: []api.IPAMConfig{}}, Options: map[string]string{}, Labels: map[string]string{}}}
+		l := &local{Network: api.Network{
+			Name: name, ID: id, Created: time.Now(), Scope: "local", Driver: name, EnableIPv4: true,
+			IPAM: api.IPAM{Driver: "default", Config: []api.IPAMConfig{}}, Options: map[string]string{}, Labels: map[string]string{},
+		}}
 		switch name {
 		case "none":
 			l.Driver = "null"

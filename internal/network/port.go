@@ -133,8 +133,10 @@ func (n *Network) hostPorts() (out []plan.HostPort) {
 			}
 		}
 		for i, p := range b.Bound {
-			out = append(out, plan.HostPort{Proto: string(p.Protocol), Published: uint16(p.PublishedPort), Bind: bindOf(b.Bind, i),
-				Target: target, Port: uint16(p.TargetPort)})
+			out = append(out, plan.HostPort{
+				Proto: string(p.Protocol), Published: uint16(p.PublishedPort), Bind: bindOf(b.Bind, i),
+				Target: target, Port: uint16(p.TargetPort),
+			})
 		}
 	}
 	return out

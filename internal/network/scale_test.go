@@ -62,8 +62,10 @@ func TestTenThousandServices(t *testing.T) {
 		l.Services = append(l.Services, cluster.VIP{ServiceID: name, Name: name, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)})}})
 		for j := range tasks {
 			k := i*tasks + j
-			l.Endpoints = append(l.Endpoints, cluster.Endpoint{TaskID: fmt.Sprintf("t%d", k), NodeID: "other", Name: fmt.Sprintf("%s.%d", name, j), ServiceID: name, Live: true,
-				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)})}})
+			l.Endpoints = append(l.Endpoints, cluster.Endpoint{
+				TaskID: fmt.Sprintf("t%d", k), NodeID: "other", Name: fmt.Sprintf("%s.%d", name, j), ServiceID: name, Live: true,
+				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)})},
+			})
 		}
 	}
 	ctx := context.WithoutCancel(t.Context())

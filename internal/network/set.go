@@ -75,8 +75,10 @@ func (n *Network) lookup(id string) *plan.Net {
 		if mtu == 0 {
 			mtu = n.node.Default
 		}
-		return &plan.Net{Local: true, Number: l.Number, NetworkLink: cluster.NetworkLink{ID: l.ID, Name: l.Name, Subnets: l.subnets(),
-			Gateways: l.gateways(), Internal: l.Internal, MTU: mtu}}
+		return &plan.Net{Local: true, Number: l.Number, NetworkLink: cluster.NetworkLink{
+			ID: l.ID, Name: l.Name, Subnets: l.subnets(),
+			Gateways: l.gateways(), Internal: l.Internal, MTU: mtu,
+		}}
 	}
 	link := n.links[id]
 	if link == nil {
@@ -104,8 +106,10 @@ func (n *Network) lookup(id string) *plan.Net {
 // a port.
 func (n *Network) input() plan.Input {
 	self, swarm := n.self()
-	in := plan.Input{Prefix: n.config.Prefix, Self: self, Nodes: n.state.Nodes, Zones: !n.config.NoZones, HostPorts: n.hostPorts(),
-		Addresses: slices.SortedFunc(maps.Keys(n.node.MTU), netip.Addr.Compare)}
+	in := plan.Input{
+		Prefix: n.config.Prefix, Self: self, Nodes: n.state.Nodes, Zones: !n.config.NoZones, HostPorts: n.hostPorts(),
+		Addresses: slices.SortedFunc(maps.Keys(n.node.MTU), netip.Addr.Compare),
+	}
 	nets := map[string]*plan.Net{}
 	for _, b := range n.inOrder() {
 		for _, p := range b.Places {

@@ -1,7 +1,9 @@
 package reconcile
 
-import "shoal/internal/cluster"
-import "github.com/moby/moby/api/types/swarm"
+import (
+	"github.com/moby/moby/api/types/swarm"
+	"shoal/internal/cluster"
+)
 
 // keep names tasks of a slot that stay although they have ended: an update counts by them.
 type keep map[*item]bool

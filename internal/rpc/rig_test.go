@@ -39,14 +39,17 @@ func (g *fakeGroup) Leader() string {
 	}
 	return g.self
 }
+
 func (g *fakeGroup) AddNonvoter(_ context.Context, id, addr string) error {
 	g.added <- "nonvoter " + id + " " + addr
 	return nil
 }
+
 func (g *fakeGroup) AddVoter(_ context.Context, id, addr string) error {
 	g.added <- "voter " + id + " " + addr
 	return nil
 }
+
 func (g *fakeGroup) Remove(_ context.Context, id string) error {
 	g.added <- "remove " + id
 	return nil

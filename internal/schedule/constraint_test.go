@@ -17,13 +17,27 @@ func TestConstraints(t *testing.T) {
 		expr string
 		want bool
 	}{
-		{"node.id == abc", true}, {"node.id!=abc", false}, {"node.hostname==HOST-ABC", true},
-		{"node.hostname == host-*", true}, {"node.hostname == *a*c", true}, {"node.hostname == *x*", false}, {"node.hostname != h*c", false},
-		{"node.ip == 10.1.0.7", true}, {"node.ip == 10.1.0.0/16", true}, {"node.ip != 10.2.0.0/16", true}, {"node.ip == 10.1.0.8", false},
-		{"node.role == worker", true}, {"node.role != manager", true},
-		{"node.platform.os == linux", true}, {"node.platform.arch == amd64", true}, {"node.platform.arch != x86_64", false},
-		{"node.labels.Zone == eu-west", true}, {"node.labels.missing != x", true}, {"node.labels.missing == x", false},
-		{"engine.labels.disk == ssd", true}, {"ENGINE.labels.disk != hdd", true},
+		{"node.id == abc", true},
+		{"node.id!=abc", false},
+		{"node.hostname==HOST-ABC", true},
+		{"node.hostname == host-*", true},
+		{"node.hostname == *a*c", true},
+		{"node.hostname == *x*", false},
+		{"node.hostname != h*c", false},
+		{"node.ip == 10.1.0.7", true},
+		{"node.ip == 10.1.0.0/16", true},
+		{"node.ip != 10.2.0.0/16", true},
+		{"node.ip == 10.1.0.8", false},
+		{"node.role == worker", true},
+		{"node.role != manager", true},
+		{"node.platform.os == linux", true},
+		{"node.platform.arch == amd64", true},
+		{"node.platform.arch != x86_64", false},
+		{"node.labels.Zone == eu-west", true},
+		{"node.labels.missing != x", true},
+		{"node.labels.missing == x", false},
+		{"engine.labels.disk == ssd", true},
+		{"ENGINE.labels.disk != hdd", true},
 	}
 	for _, tt := range tests {
 		cs, err := ParseConstraints([]string{tt.expr})

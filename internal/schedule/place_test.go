@@ -147,8 +147,10 @@ func TestPlace(t *testing.T) {
 		{"max replicas", place(spec(most(1)), 4, abc), "a=1 b=1 c=1 no suitable node (max replicas per node limit exceed)"},
 		{"cpu", place(spec(cpus(3)), 4, abc), "a=1 b=1 c=1 no suitable node (insufficient resources on 3 nodes)"},
 		{"host port", place(spec(hostPort8080), 4, abc), "a=1 b=1 c=1 no suitable node (host-mode port already in use on 3 nodes)"},
-		{"mixed reasons", place(spec(constrain("node.labels.dc==east"), cpus(3)), 1, append(abc, node("d", down)), append(runningOn("web", "a", 1), runningOn("web", "b", 1)...)...),
-			"no suitable node (insufficient resources on 2 nodes; 1 node not available for new tasks; scheduling constraints not satisfied on 1 node)"},
+		{
+			"mixed reasons", place(spec(constrain("node.labels.dc==east"), cpus(3)), 1, append(abc, node("d", down)), append(runningOn("web", "a", 1), runningOn("web", "b", 1)...)...),
+			"no suitable node (insufficient resources on 2 nodes; 1 node not available for new tasks; scheduling constraints not satisfied on 1 node)",
+		},
 		{"platform", place(spec(func(s *cluster.Spec) {
 			s.Task.Placement.Platforms = []swarm.Platform{{Architecture: "arm64", OS: "linux"}}
 		}), 1, abc), "no suitable node (unsupported platform on 3 nodes)"},
@@ -159,10 +161,14 @@ func TestPlace(t *testing.T) {
 		{"failing node last", place(spec(), 3, abc[:2], failures...), "b=3"},
 		{"follower gets its leader's host port", placeTasks(Group{Spec: spec(hostPort8080), ServiceID: "web", Tasks: ready[:1]}, abc,
 			append(leaving, append(runningOn("db", "a", 1), runningOn("db", "c", 1)...)...)...), "b=1"},
-		{"another slot does not", placeTasks(Group{Spec: spec(hostPort8080), ServiceID: "web", Tasks: ready[1:]}, abc[1:2], leaving...),
-			"no suitable node (host-mode port already in use on 1 node)"},
-		{"tasks with a node", placeTasks(Group{Spec: spec(constrain("node.id != c")), ServiceID: "web", Tasks: preset}, abc),
-			"a=1 no suitable node (scheduling constraints not satisfied on 1 node)"},
+		{
+			"another slot does not", placeTasks(Group{Spec: spec(hostPort8080), ServiceID: "web", Tasks: ready[1:]}, abc[1:2], leaving...),
+			"no suitable node (host-mode port already in use on 1 node)",
+		},
+		{
+			"tasks with a node", placeTasks(Group{Spec: spec(constrain("node.id != c")), ServiceID: "web", Tasks: preset}, abc),
+			"a=1 no suitable node (scheduling constraints not satisfied on 1 node)",
+		},
 		{"binpack", placeTasks(Group{Spec: spec(cpus(1)), ServiceID: "web", Binpack: true, Tasks: pending("web", 5)}, abc, runningOn("db", "b", 1)...), "a=2 b=3"},
 		{"flapping node rests", place(spec(), 1, []*cluster.Node{node("a", func(n *cluster.Node) {
 			n.Falls = []time.Time{epoch.Add(-time.Minute), epoch.Add(-time.Second)}
@@ -186,7 +192,8 @@ func TestGenericResources(t *testing.T) {
 	}
 	s := spec(func(s *cluster.Spec) {
 		s.Task.Resources = &swarm.ResourceRequirements{Reservations: &swarm.Resources{GenericResources: []swarm.GenericResource{
-			{DiscreteResourceSpec: &swarm.DiscreteGenericResource{Kind: "GPU", Value: 2}}}}}
+			{DiscreteResourceSpec: &swarm.DiscreteGenericResource{Kind: "GPU", Value: 2}},
+		}}}
 	})
 	nodes := NewNodes([]*cluster.Node{node("a", gpu("u3", "u1", "u2"))}, slices.Values([]*cluster.Task(nil)), nil, epoch)
 	placed, refused := Place(Group{Spec: s, ServiceID: "web", Tasks: pending("web", 2)}, nodes)

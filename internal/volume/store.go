@@ -177,8 +177,10 @@ func (s *Store) write(e *entry) error {
 }
 
 func (s *Store) view(e *entry) volume.Volume {
-	v := volume.Volume{Name: e.name, Driver: Driver, Mountpoint: s.data(e.name), Scope: "local",
-		CreatedAt: e.CreatedAt.Format(time.RFC3339), Labels: e.Labels, Options: e.Options}
+	v := volume.Volume{
+		Name: e.name, Driver: Driver, Mountpoint: s.data(e.name), Scope: "local",
+		CreatedAt: e.CreatedAt.Format(time.RFC3339), Labels: e.Labels, Options: e.Options,
+	}
 	return v
 }
 

@@ -192,8 +192,10 @@ func (c *census) taskFaults(names map[string]string, promised map[string]promise
 }
 
 func ended(s swarm.TaskState) bool {
-	return slices.Contains([]swarm.TaskState{swarm.TaskStateComplete, swarm.TaskStateShutdown, swarm.TaskStateFailed, swarm.TaskStateRejected,
-		swarm.TaskStateRemove, swarm.TaskStateOrphaned}, s)
+	return slices.Contains([]swarm.TaskState{
+		swarm.TaskStateComplete, swarm.TaskStateShutdown, swarm.TaskStateFailed, swarm.TaskStateRejected,
+		swarm.TaskStateRemove, swarm.TaskStateOrphaned,
+	}, s)
 }
 
 // containerFaults checks that containers, containerd's tasks, shims and processes are the same ones.

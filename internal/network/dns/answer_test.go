@@ -14,7 +14,8 @@ import (
 func asker() *Asker {
 	a := func(s string) []netip.Addr { return []netip.Addr{netip.MustParseAddr(s)} }
 	return &Asker{Networks: []*Names{
-		NewNames(cluster.NetworkLink{Name: "net", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24")},
+		NewNames(cluster.NetworkLink{
+			Name: "net", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24")},
 			Services: []cluster.VIP{
 				{ServiceID: "w", Name: "Web", Aliases: []string{"front"}, Addresses: a("10.0.9.2")},
 				{ServiceID: "r", Name: "rr", Aliases: []string{"round"}},
@@ -24,7 +25,8 @@ func asker() *Asker {
 				{Name: "web.2.y", ServiceID: "w", Addresses: a("10.0.9.6")},
 				{Name: "rr.1.z", ServiceID: "r", Addresses: a("10.0.9.7"), Live: true},
 				{Name: "plain", Aliases: []string{"also"}, Addresses: a("10.0.9.8"), Live: true},
-			}}, nil),
+			},
+		}, nil),
 		NewNames(cluster.NetworkLink{Name: "second", Services: []cluster.VIP{{ServiceID: "o", Name: "other", Addresses: a("fd00::2")}}}, nil),
 	}}
 }

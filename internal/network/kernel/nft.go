@@ -102,8 +102,10 @@ func (b *batch) queue(ops []plan.Op) (int, error) {
 			b.zone = append(b.zone, item)
 			return 1, nil
 		}
-		b.conn.AddRule(&nftables.Rule{Table: table(item.Table), Chain: &nftables.Chain{Name: item.Chain, Table: table(item.Table)},
-			Exprs: item.Exprs, UserData: userdata.AppendString(nil, userdata.TypeComment, item.Fingerprint())})
+		b.conn.AddRule(&nftables.Rule{
+			Table: table(item.Table), Chain: &nftables.Chain{Name: item.Chain, Table: table(item.Table)},
+			Exprs: item.Exprs, UserData: userdata.AppendString(nil, userdata.TypeComment, item.Fingerprint()),
+		})
 	case plan.Element:
 		return b.run(ops)
 	}

@@ -57,8 +57,10 @@ func (k *Kernel) zoneRule(ns plan.NS, r plan.RuleItem) error {
 	_, err = conn.SendMessages([]netlink.Message{
 		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: header(unix.AF_UNSPEC)},
 		{
-			Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWRULE,
-				Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Append},
+			Header: netlink.Header{
+				Type:  unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWRULE,
+				Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Append,
+			},
 			Data: append([]byte{family, unix.NFNETLINK_V0, 0, 0}, body...),
 		},
 		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request}, Data: header(unix.AF_UNSPEC)},

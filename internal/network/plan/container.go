@@ -66,7 +66,8 @@ func queries(out string) *Table {
 			"dnat to " + ResolverAddr.String(), []expr.Any{
 				&expr.Immediate{Register: reg1, Data: to[:]},
 				&expr.NAT{Type: expr.NATTypeDestNAT, Family: v4.nfproto, RegAddrMin: reg1},
-			}})
+			},
+		})
 	}
 	t.Chains["out"] = &Chain{Type: "nat", Hook: "output", Priority: -100, Rules: []RuleText{ask(17), ask(6)}}
 	t.Chains["post"] = &Chain{Type: "nat", Hook: "postrouting", Priority: 100, Rules: []RuleText{

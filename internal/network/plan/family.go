@@ -25,10 +25,14 @@ type family struct {
 // are keys of the neighbour table alone and never leave N, so they are taken where no container will want to talk to:
 // the range for benchmarks (RFC 2544), and link-local.
 var (
-	v4 = family{table: "ip", typ: IPv4, length: 4, src: 12, dst: 16, nfproto: unix.NFPROTO_IPV4, loopback: netip.MustParsePrefix("127.0.0.0/8"),
-		gateway: netip.MustParseAddr("169.254.1.1"), hop: netip.MustParseAddr("198.19.255.254")}
-	v6 = family{v6: true, table: "ip6", typ: IPv6, length: 16, src: 8, dst: 24, nfproto: unix.NFPROTO_IPV6, loopback: netip.MustParsePrefix("::1/128"),
-		gateway: netip.MustParseAddr("fe80::1"), hop: netip.MustParseAddr("fe80::fffe:fffe")}
+	v4 = family{
+		table: "ip", typ: IPv4, length: 4, src: 12, dst: 16, nfproto: unix.NFPROTO_IPV4, loopback: netip.MustParsePrefix("127.0.0.0/8"),
+		gateway: netip.MustParseAddr("169.254.1.1"), hop: netip.MustParseAddr("198.19.255.254"),
+	}
+	v6 = family{
+		v6: true, table: "ip6", typ: IPv6, length: 16, src: 8, dst: 24, nfproto: unix.NFPROTO_IPV6, loopback: netip.MustParsePrefix("::1/128"),
+		gateway: netip.MustParseAddr("fe80::1"), hop: netip.MustParseAddr("fe80::fffe:fffe"),
+	}
 	families = []family{v4, v6}
 )
 

@@ -119,7 +119,8 @@ func meshTable(in Input, f family, uplinks string) *Table {
 	translate := []RuleText{
 		rule(toLocal, f.boundRule()),
 		rule(toLocal, statement{f.table + " daddr . meta l4proto . th dport vmap @ports_at", []expr.Any{
-			f.load(f.dst, reg1), loadL4(f.after()), loadPort(f.after() + 1), vmap("ports_at")}}),
+			f.load(f.dst, reg1), loadL4(f.after()), loadPort(f.after() + 1), vmap("ports_at"),
+		}}),
 		rule(toLocal, statement{"meta l4proto . th dport vmap @ports", []expr.Any{loadL4(reg1), loadPort(reg32 + 1), vmap("ports")}}),
 	}
 	t.Chains["pre"] = &Chain{Type: "nat", Hook: "prerouting", Priority: -100, Rules: translate}

@@ -40,8 +40,10 @@ func returnPath(in Input, ns *Namespace, n *Net) {
 	}
 	back := NewTable()
 	back.Sets["vtep2mark"] = toMark
-	back.Chains["in"] = &Chain{Type: "filter", Hook: "prerouting", Priority: -150,
-		Rules: append(mark, rule(notIif(vxlanLink), ctReply, markFromConnection))}
+	back.Chains["in"] = &Chain{
+		Type: "filter", Hook: "prerouting", Priority: -150,
+		Rules: append(mark, rule(notIif(vxlanLink), ctReply, markFromConnection)),
+	}
 	ns.Tables[TableID{"inet", "shoal_ret"}] = back
 
 	egress := NewTable()

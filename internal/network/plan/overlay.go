@@ -60,8 +60,10 @@ func Overlay(in Input, n *Net) *Namespace {
 }
 
 func routing(ns *Namespace, n *Net) {
-	for _, key := range []string{"net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter",
-		"net/ipv4/conf/all/send_redirects", "net/ipv4/conf/default/send_redirects"} {
+	for _, key := range []string{
+		"net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter",
+		"net/ipv4/conf/all/send_redirects", "net/ipv4/conf/default/send_redirects",
+	} {
 		ns.Sysctls[key] = "0"
 	}
 	ns.Sysctls["net/ipv4/ip_forward"] = "1"

@@ -49,8 +49,10 @@ func (w world) input() Input {
 	}
 	in.Networks = []*Net{net}
 	if w.Local {
-		in.Networks = append(in.Networks, &Net{Local: true, Number: 1, NetworkLink: cluster.NetworkLink{ID: "bridge", Name: "bridge", MTU: 1500,
-			Subnets: []netip.Prefix{netip.MustParsePrefix("172.17.0.0/16")}, Gateways: []netip.Addr{netip.MustParseAddr("172.17.0.1")}}})
+		in.Networks = append(in.Networks, &Net{Local: true, Number: 1, NetworkLink: cluster.NetworkLink{
+			ID: "bridge", Name: "bridge", MTU: 1500,
+			Subnets: []netip.Prefix{netip.MustParsePrefix("172.17.0.0/16")}, Gateways: []netip.Addr{netip.MustParseAddr("172.17.0.1")},
+		}})
 	}
 	if w.Ingress {
 		in.Mesh = []cluster.Port{{ServiceID: "web", Config: swarm.PortConfig{TargetPort: 80, PublishedPort: 8080}, Backends: live}}

@@ -39,8 +39,10 @@ func VIPs(n *Net, f family) *Table {
 	for count := range counts {
 		t.Chains[chainOf(count)] = &Chain{Rules: []RuleText{rule(statement{
 			fmt.Sprintf("dnat to %s daddr . numgen random mod %d map @tasks", f.table, count),
-			[]expr.Any{f.load(f.dst, reg1), random(f.after(), count), lookup("tasks"),
-				&expr.NAT{Type: expr.NATTypeDestNAT, Family: f.nfproto, RegAddrMin: reg1}},
+			[]expr.Any{
+				f.load(f.dst, reg1), random(f.after(), count), lookup("tasks"),
+				&expr.NAT{Type: expr.NATTypeDestNAT, Family: f.nfproto, RegAddrMin: reg1},
+			},
 		})}}
 	}
 	t.Chains["pre"] = &Chain{Type: "nat", Hook: "prerouting", Priority: -100, Rules: []RuleText{rule(statement{

@@ -43,8 +43,17 @@ func TestCutLine(t *testing.T) {
 		in   string
 		want int
 	}{
-		{"", 0}, {"abc", 0}, {"a\nb", 2}, {"\n", 1}, {long, MaxLine}, {long[1:], 0}, {long[1:] + "\n", MaxLine},
-		{long + "\n", MaxLine}, {long[1:] + "é", MaxLine - 1}, {long[2:] + "é", MaxLine}, {long[2:] + "日", MaxLine - 2},
+		{"", 0},
+		{"abc", 0},
+		{"a\nb", 2},
+		{"\n", 1},
+		{long, MaxLine},
+		{long[1:], 0},
+		{long[1:] + "\n", MaxLine},
+		{long + "\n", MaxLine},
+		{long[1:] + "é", MaxLine - 1},
+		{long[2:] + "é", MaxLine},
+		{long[2:] + "日", MaxLine - 2},
 		{long[1:] + "\xff\xff", MaxLine - 1 + 1},
 	} {
 		if got := CutLine([]byte(c.in)); got != c.want {
