@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
@@ -28,12 +29,10 @@ func (n *node) forceNewCluster(ctx context.Context) (string, error) {
 		n.log.Warn("the node's parts did not end in good order", "error", err)
 	}
 	err := raftstore.Recover(raftstore.Config{
-		Dir: raftDir(n.cfg.DataRoot), ID: ms.NodeID, Store: store.New(), Seal: raftstore.NewSealer([32]byte(bundle.DataKey)), Log: n.log,
+		Dir: raftDir(n.cfg.DataRoot), ID: ms.NodeID, Transport: raftstore.At(ms.Advertise.String()),
+		Seal: raftstore.NewSealer([32]byte(bundle.DataKey)), Log: n.log,
 	})
-	if err != nil {
-		return "", err
-	}
-	if err := n.activate(ms, bundle, key, false); err != nil {
+	if err := errors.Join(err, n.activate(ms, bundle, key, false)); err != nil { // as it was, if nothing was recovered
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, initTime)

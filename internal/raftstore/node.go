@@ -210,6 +210,12 @@ func (n *Node) Close() error {
 	return n.closeErr
 }
 
+// At is a transport that knows its own address and reaches nobody: what [Recover] needs when the port is closed.
+func At(address string) raft.Transport {
+	_, t := raft.NewInmemTransport(raft.ServerAddress(address))
+	return t
+}
+
 // Recover rewrites the state in config.Dir, while nobody has it open, so that this node is the only voter: what it has
 // in its log counts as committed. It is for a cluster that has lost its majority for good. The other managers must never
 // come back with their old state.

@@ -241,7 +241,7 @@ func TestRecoverMakesOneVoter(t *testing.T) {
 	if err := raftstore.Recover(raftstore.Config{Dir: t.TempDir(), ID: "n1", Transport: tr}); !errors.Is(err, errdefs.ErrFailedPrecondition) {
 		t.Errorf("recover of nothing: %v", err)
 	}
-	if err := raftstore.Recover(raftstore.Config{Dir: dir, ID: "n1", Seal: key(1), Transport: tr}); err != nil {
+	if err := raftstore.Recover(raftstore.Config{Dir: dir, ID: "n1", Seal: key(1), Transport: raftstore.At(string(tr.LocalAddr()))}); err != nil {
 		t.Fatal(err)
 	}
 	m := start(t, raftstore.Config{Dir: dir, ID: "n1", Seal: key(1)})
