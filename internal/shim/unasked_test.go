@@ -37,7 +37,7 @@ func TestShimThatNobodyKnowsEnds(t *testing.T) {
 				}
 				over := make(chan struct{})
 				go func() { endUnasked(dir, asked, e); close(over) }()
-				time.Sleep(10 * unaskedLook) // of the bubble's clock
+				<-time.After(10 * unaskedLook) // of the bubble's clock
 				ended := false
 				select {
 				case <-e.done:
