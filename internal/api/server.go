@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/controlplane"
+	shoalnet "shoal/internal/network"
 )
 
 // Swarm is what the API needs of the daemon's life in a swarm.
@@ -38,10 +39,12 @@ type Config struct {
 	// SwarmNetworks is the swarm's networks as a node that is no manager may know them, or only those in use on it; none
 	// outside a swarm. Nil: it knows none.
 	SwarmNetworks func(ctx context.Context, used bool) ([]network.Inspect, error)
-	Logs          Logs
-	Facts         Facts
-	Counts        func(ctx context.Context) Counts // nil: zeros
-	Log           *slog.Logger
+	// AuditNetwork compares the kernel with what the network should be, and repairs it when asked to. Nil: it cannot.
+	AuditNetwork func(ctx context.Context, repair bool) (shoalnet.Audit, error)
+	Logs         Logs
+	Facts        Facts
+	Counts       func(ctx context.Context) Counts // nil: zeros
+	Log          *slog.Logger
 }
 
 // Server answers requests. It keeps no state of its own beside the route table.
@@ -57,7 +60,7 @@ func New(cfg Config) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.routes = newTable(s.systemRoutes(), s.swarmRoutes(), s.networkRoutes(), s.localRoutes())
+	s.routes = newTable(s.systemRoutes(), s.swarmRoutes(), s.networkRoutes(), s.doctorRoutes(), s.localRoutes())
 	return s
 }
 

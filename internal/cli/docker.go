@@ -67,6 +67,7 @@ func dockerTree(docker *command.DockerCli) (*cobra.Command, *flags.ClientOptions
 	root.Flags().BoolP("version", "v", false, "Print version information and quit")
 	commands.AddCommands(root, docker)
 	addRotate(root, docker)
+	addDoctor(root, docker)
 	root.AddCommand(words()...)
 	return root, opts
 }
