@@ -16,6 +16,8 @@ type Service struct {
 	PreviousSpecID string `json:",omitempty"`
 	// UpdateFrom is the SpecID that a running update or rollback started from; empty when none has run.
 	UpdateFrom string `json:",omitempty"`
+	// Homes is the node of each slot of a sticky service; see reconcile.StickyLabel.
+	Homes map[int]string `json:",omitempty"`
 }
 
 // Node is a stored node: the API's object, its certificate and what the data plane must know of it.

@@ -29,4 +29,9 @@
 // LeftAt is set on every task that the cluster asked to stop, whether it was in load balancing or not: a task that has
 // ended with a zero LeftAt ended by itself, and the restart policy applies. Whatever derives load balancing from tasks
 // must leave out those with a LeftAt.
+//
+// # Where a task may go
+//
+// Tasks of global modes, and of sticky services ([StickyLabel]), are created with the NodeID that they must go to; they
+// wait, PENDING, for that node alone.
 package reconcile

@@ -38,7 +38,7 @@ func (it *item) endedByItself() bool { return it.ended() && it.LeftAt.IsZero() }
 
 // lost says whether nobody can reach the task: its node is DOWN or has been removed.
 func (it *item) lost() bool {
-	return it.NodeID != "" && (it.node == nil || it.node.Status.State == swarm.NodeStateDown)
+	return it.NodeID != "" && !it.homed() && (it.node == nil || it.node.Status.State == swarm.NodeStateDown)
 }
 
 // live says whether the task's container may run on a node that is in reach.
@@ -211,7 +211,7 @@ func (p *planner) create(s *slot, specID string, memory restartMemory, desired s
 		ServiceName:  p.svc.Spec.Name,
 		SpecID:       specID,
 		Slot:         s.key.number,
-		NodeID:       s.key.node,
+		NodeID:       cmp.Or(s.key.node, p.home(s.key.number)),
 		DesiredState: desired,
 		Status:       swarm.TaskStatus{Timestamp: p.in.Now, State: swarm.TaskStateNew, Message: "created"},
 		StartAfter:   memory.startAfter,

@@ -133,7 +133,7 @@ func (p *planner) put(s *slot, specID string, m restartMemory) {
 		return
 	}
 	desired := p.run()
-	if m.startAfter.After(p.in.Now) || s.occupied(nil) {
+	if m.startAfter.After(p.in.Now) || p.occupied(s, nil) {
 		desired = swarm.TaskStateReady
 	}
 	if m.startAfter.After(p.in.Now) {
@@ -150,13 +150,15 @@ func (p *planner) run() swarm.TaskState {
 	return swarm.TaskStateRunning
 }
 
-// occupied says whether a task of the slot other than and older than it may still run in reach; it nil: any.
-func (s *slot) occupied(it *item) bool {
+// occupied says whether a task of the slot other than and older than it may still run in reach; it nil: any. At home,
+// where it has a volume in common with the slot's next, a task may run out of reach too.
+func (p *planner) occupied(s *slot, it *item) bool {
+	home := p.home(s.key.number)
 	for _, other := range s.items {
 		if other == it {
 			return false
 		}
-		if other.live() {
+		if other.live() || home != "" && other.NodeID == home && !other.ended() && !other.deleted {
 			return true
 		}
 	}
@@ -166,7 +168,7 @@ func (s *slot) occupied(it *item) bool {
 // promote lets tasks that were held at READY start.
 func (p *planner) promote(s *slot) {
 	for _, it := range s.items {
-		if it.active() && it.DesiredState == swarm.TaskStateReady && !s.occupied(it) && p.due(it.StartAfter) && !it.created {
+		if it.active() && it.DesiredState == swarm.TaskStateReady && !p.occupied(s, it) && p.due(it.StartAfter) && !it.created {
 			p.edit(it).DesiredState = p.run()
 		}
 	}

@@ -90,6 +90,7 @@ func (p *planner) serve() {
 			p.clear(s)
 		}
 	}
+	p.settleHomes()
 	r := p.rollout(targets)
 	if !r.rolledBack {
 		for _, s := range targets {

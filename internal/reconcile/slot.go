@@ -35,7 +35,7 @@ func differInPlacement(a, b *cluster.Spec) bool {
 
 // displaced says whether a task must leave its node: the node is drained, or no longer meets the task's constraints.
 func (p *planner) displaced(it *item) bool {
-	return it.node != nil &&
+	return it.node != nil && !it.homed() &&
 		(it.node.Spec.Availability == swarm.NodeAvailabilityDrain || !p.matches(it.SpecID, it.node))
 }
 

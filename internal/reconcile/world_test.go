@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fxamacker/cbor/v2"
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/moby/moby/api/types/swarm"
@@ -228,8 +229,17 @@ func decode(in Input) Input {
 	return out
 }
 
+// sorted encodes equal maps to equal bytes, which the cluster's own encoding does not promise.
+var sorted = func() cbor.EncMode {
+	mode, err := cbor.EncOptions{Sort: cbor.SortBytewiseLexical, TextMarshaler: cbor.TextMarshalerTextString, Time: cbor.TimeRFC3339Nano}.EncMode()
+	if err != nil {
+		panic(err)
+	}
+	return mode
+}()
+
 func encode(in Input) string {
-	b, err := cluster.Marshal([]any{in.Service, in.Tasks, in.Nodes})
+	b, err := sorted.Marshal([]any{in.Service, in.Tasks, in.Nodes})
 	if err != nil {
 		panic(err)
 	}
