@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/store"
@@ -23,7 +24,12 @@ func (t *term) beats(ctx context.Context) error {
 			return ctx.Err()
 		case <-timer.C:
 			timer.Reset(t.period() / looksPerPeriod)
-			if err := t.look(ctx); err != nil {
+			err := t.look(ctx)
+			if errdefs.IsResourceExhausted(err) { // the sessions of the others need not end for that
+				t.dispatcher.config.Log.Error("nodes that are down cannot be written so, will try again", "error", err)
+				continue
+			}
+			if err != nil {
 				return err
 			}
 		}
