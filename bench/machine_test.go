@@ -75,6 +75,7 @@ func boot(tb testing.TB, ctx context.Context, s subject) *node {
 	n.Machine, err = p.Machine(1)
 	must(tb, err)
 	must(tb, n.Boot())
+	must(tb, n.favour())
 	n.api = dialEngine(n.Socket())
 	must(tb, s.start(ctx, p, n.Machine))
 	return n
