@@ -3,7 +3,8 @@ export GOFLAGS := -buildvcs=false
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 STAMP := -s -w -X shoal/internal/cluster.Version=$(VERSION)
 CONTAINERD := v2.4.2
-BENCH := ./internal/reconcile/... ./internal/schedule/... ./internal/allocate/... ./internal/network/plan/... ./internal/store/...
+BENCH := ./internal/reconcile/... ./internal/schedule/... ./internal/allocate/... ./internal/network/plan/... ./internal/store/... \
+	./internal/raftstore/... ./internal/controlplane/...
 
 .PHONY: help build test unit e2e bench lint generate quickstart quickstart-clean clean ci
 help: ## print these targets
@@ -18,8 +19,10 @@ unit: bin/containerd bin/runc ## unit tests, with the race detector and in rando
 e2e: build ## end-to-end stories against real clusters on this machine (root)
 	./tools/prerequisites e2e
 	go test -count=1 -p 1 -parallel 2 -timeout 30m ./test/...
-bench: ## benchmarks of the decisions and the store
+bench: build ## benchmarks: decisions, store, and whole daemons beside docker.io (root)
 	go test -run '^$$' -bench . -benchmem $(BENCH)
+	go test -run '^$$' -bench Replicas -benchtime 5x -timeout 30m -v ./bench
+	go test -run '^$$' -bench 'Idle|Container' -benchtime 1x -timeout 30m -v ./bench
 lint: ## formatting, vet and linters
 	./tools/lint/run
 generate: ## rewrite generated files and golden files
