@@ -111,3 +111,12 @@ var ranks = map[swarm.TaskState]int{
 
 // Rank orders task states: a task only ever moves to a higher one. An unknown state ranks 0, as NEW does.
 func Rank(s swarm.TaskState) int { return ranks[s] }
+
+// States are all task states in the order of their ranks.
+func States() []swarm.TaskState {
+	out := make([]swarm.TaskState, len(ranks))
+	for state, rank := range ranks {
+		out[rank] = state
+	}
+	return out
+}

@@ -64,7 +64,7 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (_ *daemon, err err
 		{"network", d.openNetwork},
 		{"containers", d.openEngine},
 		{"API", d.openAPI},
-		{"swarm", d.openNode},
+		{"swarm", d.openNode}, {"metrics", d.openMetrics},
 	} {
 		if err := step.do(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.name, err)

@@ -71,3 +71,10 @@ func (m *managing) describe(info *swarm.Info) {
 	}
 	info.Cluster = &out.ClusterInfo
 }
+
+// manager is the manager's parts; nil on a worker.
+func (n *node) manager() *managing {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.managing
+}
