@@ -107,5 +107,5 @@ func daemonError(resp *http.Response) error {
 	if err := json.NewDecoder(resp.Body).Decode(&refusal); err != nil || refusal.Message == "" {
 		return fmt.Errorf("the daemon answered %s", resp.Status)
 	}
-	return fmt.Errorf("Error response from daemon: %s", refusal.Message) //nolint:staticcheck // docker/cli's words
+	return fmt.Errorf("Error response from daemon: %s", refusal.Message) // docker/cli's words
 }

@@ -2,10 +2,10 @@ package controlplane
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/ca"
@@ -83,25 +83,7 @@ func wantError(t *testing.T, err, class error, text string) {
 	if err.Error() != text {
 		t.Errorf("error text\n got %q\nwant %q", err, text)
 	}
-	if class != nil && !isClass(err, class) {
+	if class != nil && !errors.Is(err, class) {
 		t.Errorf("error %q is not of class %v", err, class)
 	}
-}
-
-func isClass(err, class error) bool {
-	switch class { //nolint:errorlint // the class itself names the case
-	case errdefs.ErrInvalidArgument:
-		return errdefs.IsInvalidArgument(err)
-	case errdefs.ErrNotFound:
-		return errdefs.IsNotFound(err)
-	case errdefs.ErrAlreadyExists:
-		return errdefs.IsAlreadyExists(err)
-	case errdefs.ErrNotImplemented:
-		return errdefs.IsNotImplemented(err)
-	case errdefs.ErrFailedPrecondition:
-		return errdefs.IsFailedPrecondition(err)
-	case errdefs.ErrPermissionDenied:
-		return errdefs.IsPermissionDenied(err)
-	}
-	return false
 }

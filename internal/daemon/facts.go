@@ -61,11 +61,11 @@ func (d *daemon) counts(ctx context.Context) api.Counts {
 	return c
 }
 
-func labelMap(labels []string) (map[string]string, error) {
+func labelMap(labels []string) map[string]string {
 	out := make(map[string]string, len(labels))
 	for _, l := range labels {
 		k, v, _ := strings.Cut(l, "=")
 		out[k] = v
 	}
-	return out, nil
+	return out
 }

@@ -173,9 +173,9 @@ func (e *Engine) resume(ctx context.Context, c *Container) error {
 		return err
 	}
 	if s, err := t.Status(ctx); err == nil && s.Status == client.Running && rec.State.Status == container.StatePaused {
-		c.update(func(r *Record) { r.State.Status = container.StateRunning })
+		c.note(func(r *Record) { r.State.Status = container.StateRunning })
 	} else if err == nil && s.Status == client.Paused {
-		c.update(func(r *Record) { r.State.Status = container.StatePaused })
+		c.note(func(r *Record) { r.State.Status = container.StatePaused })
 	}
 	c.follow(r, exit)
 	return nil
@@ -202,7 +202,7 @@ func (e *Engine) resumeIdle(ctx context.Context, c *Container, t client.Task) er
 		s, err := t.Status(ctx)
 		if err == nil && s.Status == client.Running && rec.State.Status == container.StateCreated {
 			// Its start was not acknowledged, but it happened; keeping it is what the starter wanted.
-			c.update(func(r *Record) {
+			c.note(func(r *Record) {
 				r.State.Status, r.State.Pid, r.State.StartedAt = container.StateRunning, int(t.Pid()), r.Created
 			})
 			return e.resume(ctx, c)
@@ -218,7 +218,7 @@ func (e *Engine) resumeIdle(ctx context.Context, c *Container, t client.Task) er
 		return c.remove(ctx, RemoveOptions{Volumes: true})
 	case rec.State.Status == container.StateRestarting,
 		rec.HostConfig.RestartPolicy.IsAlways() && rec.State.Status == container.StateExited:
-		c.update(func(r *Record) { r.State.Status, r.State.Stopped = container.StateRestarting, false })
+		c.note(func(r *Record) { r.State.Status, r.State.Stopped = container.StateRestarting, false })
 		e.wg.Go(func() { c.again(pauseBefore(rec.State.Restarts)) })
 	}
 	return nil

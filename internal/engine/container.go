@@ -213,6 +213,13 @@ func (c *Container) update(change func(*Record)) error {
 	return writeJSON(filepath.Join(c.Dir(), "container.json"), c.rec)
 }
 
+// note is update for those who have nobody to tell that the disk refused: the change holds, and the log says the rest.
+func (c *Container) note(change func(*Record)) {
+	if err := c.update(change); err != nil {
+		c.engine.log.Error("container's record cannot be written", "container", c.ID(), "error", err)
+	}
+}
+
 // writeJSON replaces a file in one step.
 func writeJSON(path string, v any) error {
 	b, err := json.Marshal(v)

@@ -62,7 +62,7 @@ func (e *Engine) Create(ctx context.Context, r CreateRequest) (*Container, []str
 	} else if !containerName.MatchString(r.Name) {
 		return nil, nil, cluster.Errorf(errdefs.ErrInvalidArgument, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", r.Name)
 	}
-	rec, warnings, err := e.newRecord(id, r, img)
+	rec, err := e.newRecord(id, r, img)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,7 +82,7 @@ func (e *Engine) Create(ctx context.Context, r CreateRequest) (*Container, []str
 	}
 	e.mu.Unlock()
 	c.event(events.ActionCreate, nil)
-	return c, warnings, nil
+	return c, nil, nil
 }
 
 func (e *Engine) imageFor(ctx context.Context, r CreateRequest) (*image.Image, error) {
@@ -93,7 +93,7 @@ func (e *Engine) imageFor(ctx context.Context, r CreateRequest) (*image.Image, e
 }
 
 // newRecord works out all that can be said before anything is made; its mistakes cost nothing.
-func (e *Engine) newRecord(id string, r CreateRequest, img *image.Image) (Record, []string, error) {
+func (e *Engine) newRecord(id string, r CreateRequest, img *image.Image) (Record, error) {
 	c := Merge(r.Config, img.Config.Config)
 	h := *r.HostConfig
 	if h.LogConfig.Type == "" {
@@ -122,15 +122,15 @@ func (e *Engine) newRecord(id string, r CreateRequest, img *image.Image) (Record
 		}
 	}
 	if err := check(c, &h); err != nil {
-		return Record{}, nil, err
+		return Record{}, err
 	}
 	wanted, err := mountings(c, &h)
 	if err != nil {
-		return Record{}, nil, err
+		return Record{}, err
 	}
 	args := command(c)
 	if len(args) == 0 {
-		return Record{}, nil, cluster.Errorf(errdefs.ErrInvalidArgument, "no command specified")
+		return Record{}, cluster.Errorf(errdefs.ErrInvalidArgument, "no command specified")
 	}
 	rec := Record{
 		ID: id, Name: r.Name, Created: time.Now().UTC(), ImageID: img.ID, Config: c, HostConfig: &h,
@@ -142,7 +142,7 @@ func (e *Engine) newRecord(id string, r CreateRequest, img *image.Image) (Record
 	}
 	// The spec is made once with nothing resolved: what is wrong in it should be said now, not at the start.
 	_, err = Spec(Wish{ID: id, Config: c, HostConfig: &h, Node: e.node})
-	return rec, nil, err
+	return rec, err
 }
 
 // check refuses what does not go together, in Docker's words.

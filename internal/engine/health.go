@@ -127,7 +127,7 @@ func (c *Container) checkLoop(r *run) {
 		default:
 		}
 		var was, is container.HealthStatus
-		c.update(func(rec *Record) {
+		c.note(func(rec *Record) {
 			if rec.State.Health == nil {
 				return
 			}

@@ -74,7 +74,9 @@ func (c *Container) start(ctx context.Context) error {
 		c.engine.log.Error("container's record cannot be written", "container", c.ID(), "error", uerr)
 	}
 	if c.Record().HostConfig.AutoRemove {
-		c.engine.wg.Go(func() { c.engine.Remove(c.engine.ctx, c.ID(), RemoveOptions{Force: true, Volumes: true}) })
+		c.engine.wg.Go(func() {
+			_ = c.engine.Remove(c.engine.ctx, c.ID(), RemoveOptions{Force: true, Volumes: true}) // tried again at the next start
+		})
 	}
 	return err
 }
@@ -119,17 +121,16 @@ func (e *Engine) Stop(ctx context.Context, ref string, o StopOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := c.halt(ctx, o, true); err != nil {
+	if err := c.halt(ctx, o); err != nil {
 		return err
 	}
 	c.event(events.ActionStop, nil)
 	return nil
 }
 
-func (c *Container) halt(ctx context.Context, o StopOptions, byUser bool) error {
-	if byUser {
-		c.update(func(r *Record) { r.State.Stopped = true })
-	}
+// halt stops the container because somebody asked: no restart policy brings it back.
+func (c *Container) halt(ctx context.Context, o StopOptions) error {
+	c.note(func(r *Record) { r.State.Stopped = true })
 	r := c.current()
 	if r == nil {
 		return ErrNotModified
@@ -151,7 +152,7 @@ func (c *Container) halt(ctx context.Context, o StopOptions, byUser bool) error 
 		grace = *o.Timeout
 	}
 	if rec.State.Status == container.StatePaused {
-		c.resume(ctx)
+		_ = c.resume(ctx) // if it stays frozen, the kill after the grace ends it
 	}
 	if err := c.signal(ctx, r, sig); err != nil && !errdefs.IsNotFound(err) && !r.ends(ctx) {
 		return err
@@ -223,10 +224,10 @@ func (e *Engine) Kill(ctx context.Context, ref, name string) error {
 		return notRunning
 	}
 	if sig == syscall.SIGKILL || sig == stopSignal(c.Record().Config) {
-		c.update(func(r *Record) { r.State.Stopped = true })
+		c.note(func(r *Record) { r.State.Stopped = true })
 	}
 	if c.Record().State.Status == container.StatePaused && sig == syscall.SIGKILL {
-		defer c.resume(ctx)
+		defer c.resume(ctx) //nolint:errcheck // it may be gone by then
 	}
 	if err := c.signal(ctx, r, sig); errdefs.IsNotFound(err) {
 		return notRunning
@@ -321,7 +322,7 @@ func (e *Engine) Restart(ctx context.Context, ref string, o StopOptions) error {
 		return err
 	}
 	defer release()
-	if err := c.halt(ctx, o, true); err != nil && !errors.Is(err, ErrNotModified) {
+	if err := c.halt(ctx, o); err != nil && !errors.Is(err, ErrNotModified) {
 		return err
 	}
 	if err := c.start(ctx); err != nil {
@@ -361,7 +362,7 @@ func (e *Engine) Rename(ctx context.Context, ref, name string) error {
 		return err
 	}
 	if err := c.update(func(r *Record) { r.Name = name }); err != nil {
-		c.update(func(r *Record) { r.Name = old })
+		c.note(func(r *Record) { r.Name = old })
 		e.freeName(name, c.ID())
 		return err
 	}

@@ -46,7 +46,7 @@ func (c *Container) build(ctx context.Context) (_ *run, err error) {
 	os.Remove(filepath.Join(c.Dir(), "exit.json"))
 	defer func() {
 		if err != nil {
-			c.dismantle(context.WithoutCancel(ctx))
+			_ = c.dismantle(context.WithoutCancel(ctx)) // the first error is the cause; removal tries again
 		}
 	}()
 	w := Wish{ID: rec.ID, Config: rec.Config, HostConfig: rec.HostConfig, Node: e.node, Cgroup: path.Join(e.cfg.CgroupParent, rec.ID)}
@@ -206,7 +206,7 @@ func boundPorts(h *container.HostConfig, c *container.Config) (ports []swarm.Por
 	for p, all := range h.PortBindings {
 		for _, b := range all {
 			var published uint32
-			fmt.Sscanf(b.HostPort, "%d", &published) // empty: any free one
+			_, _ = fmt.Sscanf(b.HostPort, "%d", &published) // empty: any free one
 			ip := b.HostIP
 			if ip.IsUnspecified() {
 				ip = netip.Addr{}

@@ -35,7 +35,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 		return cluster.Errorf(errdefs.ErrConflict, "cannot remove container %q: container is running: stop the container before removing or force remove", "/"+c.Name())
 	}
 	zero := time.Duration(0)
-	if err := c.halt(ctx, StopOptions{Signal: "KILL", Timeout: &zero}, true); err != nil && !errors.Is(err, ErrNotModified) {
+	if err := c.halt(ctx, StopOptions{Signal: "KILL", Timeout: &zero}); err != nil && !errors.Is(err, ErrNotModified) {
 		return err
 	}
 	release, err := c.own(ctx)
@@ -47,7 +47,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, o RemoveOptions) error 
 		return cluster.Errorf(errdefs.ErrNotFound, "No such container: %s", ref)
 	}
 	// A start may have come in between.
-	if err := c.halt(ctx, StopOptions{Signal: "KILL", Timeout: &zero}, true); err != nil && !errors.Is(err, ErrNotModified) {
+	if err := c.halt(ctx, StopOptions{Signal: "KILL", Timeout: &zero}); err != nil && !errors.Is(err, ErrNotModified) {
 		return err
 	}
 	return c.remove(namespaces.WithNamespace(ctx, Namespace), o)
@@ -135,7 +135,7 @@ func (c *Container) afterwards(x wire.Exit, lived time.Duration) {
 	if lived > steadyRun {
 		n = 0
 	}
-	c.update(func(r *Record) { r.State.Status, r.State.Restarts = container.StateRestarting, n+1 })
+	c.note(func(r *Record) { r.State.Status, r.State.Restarts = container.StateRestarting, n+1 })
 	e.wg.Go(func() { c.again(pauseBefore(n)) })
 }
 
@@ -165,7 +165,7 @@ func (c *Container) again(pause time.Duration) {
 		c.mu.Unlock()
 		if status != container.StateRestarting || stopped {
 			if status == container.StateRestarting {
-				c.update(func(r *Record) { r.State.Status = container.StateExited })
+				c.note(func(r *Record) { r.State.Status = container.StateExited })
 			}
 			return
 		}
@@ -187,13 +187,13 @@ func (c *Container) again(pause time.Duration) {
 		return
 	}
 	if rec.State.Stopped {
-		c.update(func(r *Record) { r.State.Status = container.StateExited })
+		c.note(func(r *Record) { r.State.Status = container.StateExited })
 		return
 	}
 	if err := c.start(c.engine.ctx); err != nil && !errors.Is(err, ErrNotModified) && c.engine.ctx.Err() == nil {
 		c.engine.log.Warn("container cannot be started again", "container", c.ID(), "error", err)
 		if now := c.Record(); restarts(now, now.State.ExitCode) {
-			c.update(func(r *Record) { r.State.Status, r.State.Restarts = container.StateRestarting, r.State.Restarts+1 })
+			c.note(func(r *Record) { r.State.Status, r.State.Restarts = container.StateRestarting, r.State.Restarts+1 })
 			c.engine.wg.Go(func() { c.again(pauseBefore(now.State.Restarts)) })
 		}
 	}

@@ -42,7 +42,7 @@ func (c *Container) begin(ctx context.Context, r *run) error {
 		err = r.task.Start(ctx)
 	}
 	if err != nil {
-		c.dismantle(context.WithoutCancel(ctx))
+		_ = c.dismantle(context.WithoutCancel(ctx)) // the first error is the cause; removal tries again
 		return startError(err, r.process.Args)
 	}
 	c.mu.Lock()

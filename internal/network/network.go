@@ -74,11 +74,7 @@ func (n *Network) restore() error {
 	if err := n.loadLocals(); err != nil {
 		return err
 	}
-	state, err := n.saver.load()
-	if err != nil {
-		return err
-	}
-	n.take(state)
+	n.take(n.saver.load())
 	pins, err := n.kernel.Pins()
 	if err != nil {
 		return err

@@ -45,10 +45,10 @@ func (s *saver) save(state cluster.NetworkState) {
 	s.todo <- state
 }
 
-func (s *saver) load() (state cluster.NetworkState, err error) {
+func (s *saver) load() (state cluster.NetworkState) {
 	b, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return state, nil
+		return state
 	}
 	if err == nil {
 		err = cluster.Unmarshal(b, &state)
@@ -56,9 +56,9 @@ func (s *saver) load() (state cluster.NetworkState, err error) {
 	if err != nil {
 		// The managers send it again.
 		s.log.Warn("saved network state ignored", "path", s.path, "err", err)
-		return cluster.NetworkState{}, nil
+		return cluster.NetworkState{}
 	}
-	return state, nil
+	return state
 }
 
 func (s *saver) close() error {

@@ -203,7 +203,7 @@ func (p *planner) matches(specID string, node *cluster.Node) bool {
 }
 
 // create adds a task to s. It starts at once unless startAfter is to come or an earlier task of the slot may still run.
-func (p *planner) create(s *slot, specID string, memory restartMemory, desired swarm.TaskState) *item {
+func (p *planner) create(s *slot, specID string, memory restartMemory, desired swarm.TaskState) {
 	t := &cluster.Task{
 		ID:           p.in.NewID(),
 		Meta:         swarm.Meta{CreatedAt: p.in.Now, UpdatedAt: p.in.Now},
@@ -224,7 +224,6 @@ func (p *planner) create(s *slot, specID string, memory restartMemory, desired s
 	it := &item{Task: t, node: p.node(t.NodeID), order: len(p.items), created: true}
 	p.items = append(p.items, it)
 	s.items = append(s.items, it)
-	return it
 }
 
 // finish collects the plan.

@@ -369,14 +369,14 @@ func TestErrorsKeepTheirClass(t *testing.T) {
 		if got.Error() != "service x not found" {
 			t.Errorf("%v: text %q", c.class, got)
 		}
-		if c.class != errdefs.ErrConflict && !errors.Is(got, c.class) {
+		if !errors.Is(c.class, errdefs.ErrConflict) && !errors.Is(got, c.class) {
 			t.Errorf("%v: came back as %v", c.class, errors.Unwrap(got))
 		}
 	}
 	if got := fromStatus(toStatus(errors.New("x"))); !errors.Is(got, errdefs.ErrUnknown) {
 		t.Errorf("without a class: %v", got)
 	}
-	if fromStatus(io.EOF) != io.EOF || toStatus(nil) != nil {
+	if !errors.Is(fromStatus(io.EOF), io.EOF) || toStatus(nil) != nil {
 		t.Error("what is no status was changed")
 	}
 }

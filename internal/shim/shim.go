@@ -103,7 +103,7 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	}
 	k.hub.closeIn = func() { // our end and the one that containerd holds open
 		k.closeInput()
-		s.TTRPCTaskService.CloseIO(context.Background(), &taskapi.CloseIORequest{ID: r.ID, Stdin: true})
+		_, _ = s.TTRPCTaskService.CloseIO(context.Background(), &taskapi.CloseIORequest{ID: r.ID, Stdin: true})
 	}
 	if order.Attach != "" {
 		if err := k.hub.listen(order.Attach); err != nil {

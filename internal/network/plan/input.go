@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -125,5 +124,3 @@ func backends(n *Net, f family) map[string][]netip.Addr {
 	}
 	return out
 }
-
-func byNumber(a, b cluster.NodeLink) int { return cmp.Compare(a.Number, b.Number) }

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"net/netip"
-	"slices"
 
 	"shoal/internal/cluster"
 )
@@ -165,8 +164,4 @@ func resolverTable() *Table {
 		rule(v4.in("saddr", false, host(ResolverAddr)), unreachable, drop),
 	}}
 	return t
-}
-
-func sortedNodes(in Input) []cluster.NodeLink {
-	return slices.SortedFunc(slices.Values(in.Nodes), byNumber)
 }

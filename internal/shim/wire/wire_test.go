@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -93,7 +94,7 @@ func TestFrames(t *testing.T) {
 			t.Fatalf("frame %d: stream %d, %d bytes, %v", i, stream, len(data), err)
 		}
 	}
-	if _, _, err := ReadFrame(&b, nil); err != io.EOF {
+	if _, _, err := ReadFrame(&b, nil); !errors.Is(err, io.EOF) {
 		t.Fatalf("at the end: %v", err)
 	}
 	if err := WriteFrame(io.Discard, 0, make([]byte, MaxFrame+1)); err == nil {
