@@ -53,6 +53,7 @@ func (c *Config) socket() string {
 	return filepath.Join(c.State, "containerd.sock")
 }
 
+func (c *Config) config() string  { return filepath.Join(c.State, "containerd.toml") }
 func (c *Config) pidFile() string { return filepath.Join(c.State, "containerd.pid") }
 func (c *Config) logFile() string { return filepath.Join(c.Root, "containerd.log") }
 
@@ -91,7 +92,7 @@ func (c *Config) write() (string, error) {
 	}
 	text := fmt.Appendf(nil, settings, filepath.Join(c.Root, "root"), filepath.Join(c.State, "state"),
 		filepath.Join(c.Root, "tmp"), c.socket(), c.socket()+".ttrpc", filepath.Join(c.State, "s"))
-	path := filepath.Join(c.State, "containerd.toml")
+	path := c.config()
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		return "", fmt.Errorf("containerd's configuration: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +25,9 @@ import (
 
 const (
 	namespace   = "shoal"
-	bootLimit   = 20 * time.Second       // to the first answer; 62 to 310 ms were seen after a crash with containers
+	bootLimit   = 90 * time.Second // to the first answer; 62 to 310 ms were seen after a crash, but a shim that hangs takes 5 s each
+	bornLimit   = 10 * time.Second // to the first answer of one that an earlier daemon started just before its end
+	dialLimit   = 20 * time.Second
 	askEvery    = 5 * time.Millisecond   // while it boots
 	watchEvery  = 500 * time.Millisecond // whether a child of an earlier daemon still lives
 	firstDelay  = 50 * time.Millisecond  // before a dead child is started again; doubles
@@ -52,7 +55,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	// The client connects when it must and again after each loss, so one serves all the server's lives.
-	cl, err := client.New(cfg.socket(), client.WithDefaultNamespace(namespace), client.WithTimeout(bootLimit),
+	cl, err := client.New(cfg.socket(), client.WithDefaultNamespace(namespace), client.WithTimeout(dialLimit),
 		client.WithExtraDialOpts([]grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			// A unix socket costs nothing to try: be back soon after the child is.
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
@@ -65,7 +68,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if s.answers(ctx) {
 		if cfg.Socket == "" {
-			s.pid = s.readPid()
+			s.pid = s.find()
 		}
 	} else if cfg.Socket != "" {
 		s.cancel()
@@ -116,30 +119,34 @@ func end(pid int) error {
 	if err != nil {
 		return nil
 	}
-	gone := make(chan struct{})
-	go func() { waitGone(pid); close(gone) }()
+	over := gone(pid)
 	if err := p.Signal(syscall.SIGTERM); errors.Is(err, os.ErrProcessDone) {
 		return nil
 	}
 	t := time.NewTimer(stopGrace)
 	defer t.Stop()
 	select {
-	case <-gone:
+	case <-over:
 		return nil
 	case <-t.C:
 		return p.Kill()
 	}
 }
 
-// waitGone waits for the end of a process that may be nobody's child here.
-func waitGone(pid int) {
-	t := time.NewTicker(askEvery)
-	defer t.Stop()
-	for range t.C {
-		if !alive(pid) {
-			return
+// gone returns a channel that is closed when a process has ended, which may be nobody's child here.
+func gone(pid int) <-chan struct{} {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		t := time.NewTicker(askEvery)
+		defer t.Stop()
+		for range t.C {
+			if !alive(pid) {
+				return
+			}
 		}
-	}
+	}()
+	return over
 }
 
 // alive says whether a process exists and is no zombie.
@@ -172,8 +179,14 @@ func (s *Server) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if old := s.readPid(); old > 0 && alive(old) && isContainerd(old, path) {
-		// It lives and does not answer: two on one root would harm each other.
+	// Two on one root would harm each other. One may live that does not answer yet: its daemon was killed while it started.
+	if old := s.find(); old > 0 {
+		if err := s.awaitAnswer(ctx, gone(old), bornLimit); err == nil {
+			s.mu.Lock()
+			s.pid, s.dead = old, nil
+			s.mu.Unlock()
+			return os.WriteFile(s.cfg.pidFile(), []byte(strconv.Itoa(old)), 0o600)
+		}
 		if err := end(old); err != nil {
 			return fmt.Errorf("end the containerd that does not answer: %w", err)
 		}
@@ -195,7 +208,7 @@ func (s *Server) boot(ctx context.Context) error {
 	if err := os.WriteFile(s.cfg.pidFile(), []byte(strconv.Itoa(pid)), 0o600); err != nil {
 		return errors.Join(fmt.Errorf("containerd's pid file: %w", err), end(pid))
 	}
-	if err := s.awaitAnswer(ctx, dead); err != nil {
+	if err := s.awaitAnswer(ctx, dead, bootLimit); err != nil {
 		return errors.Join(err, end(pid))
 	}
 	s.mu.Lock()
@@ -204,8 +217,8 @@ func (s *Server) boot(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) awaitAnswer(ctx context.Context, dead <-chan struct{}) error {
-	limit := time.NewTimer(bootLimit)
+func (s *Server) awaitAnswer(ctx context.Context, dead <-chan struct{}, most time.Duration) error {
+	limit := time.NewTimer(most)
 	defer limit.Stop()
 	ask := time.NewTicker(askEvery)
 	defer ask.Stop()
@@ -218,7 +231,7 @@ func (s *Server) awaitAnswer(ctx context.Context, dead <-chan struct{}) error {
 		case <-dead:
 			return cluster.Errorf(errdefs.ErrUnavailable, "containerd ended while it started; its log is %s", s.cfg.logFile())
 		case <-limit.C:
-			return cluster.Errorf(errdefs.ErrUnavailable, "containerd did not answer in %s; its log is %s", bootLimit, s.cfg.logFile())
+			return cluster.Errorf(errdefs.ErrUnavailable, "containerd did not answer in %s; its log is %s", most, s.cfg.logFile())
 		case <-ask.C:
 			if s.answers(ctx) {
 				return nil
@@ -275,17 +288,34 @@ func (s *Server) pause(d time.Duration) bool {
 	}
 }
 
-func (s *Server) readPid() int {
-	b, err := os.ReadFile(s.cfg.pidFile())
+// find returns the process number of a containerd on this configuration, whoever started it; 0: there is none. The process
+// table is asked, not the pid file: a daemon may have been killed between the start and the writing.
+func (s *Server) find() int {
+	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return 0
 	}
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
-	return pid
+	for _, d := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(d))
+		if err == nil && isContainerd(pid, s.cfg.config()) && alive(pid) {
+			return pid
+		}
+	}
+	return 0
 }
 
-// isContainerd says whether a process is a containerd on this configuration: a pid may have been used again.
+// isContainerd says whether a process was started on this configuration: the very file, since daemons in mount namespaces of
+// their own (playgrounds, containers) have others by the same path.
 func isContainerd(pid int, config string) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && strings.Contains(string(b), "-c\x00"+config+"\x00")
+	proc := fmt.Sprintf("/proc/%d", pid)
+	b, err := os.ReadFile(proc + "/cmdline")
+	if err != nil || !strings.HasSuffix(string(b), "\x00-c\x00"+config+"\x00") {
+		return false
+	}
+	ours, err := os.Stat(config)
+	if err != nil {
+		return false
+	}
+	theirs, err := os.Stat(proc + "/root" + config)
+	return err == nil && os.SameFile(ours, theirs)
 }
