@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -25,7 +26,7 @@ func (c *Control) Networks() []network.Inspect {
 	v := c.Store.View()
 	list := []network.Inspect{}
 	for n := range store.Networks.All(v) {
-		if !n.Predefined() {
+		if !n.Predefined() && !n.Leaving {
 			list = append(list, networkOut(n))
 		}
 	}
@@ -36,7 +37,7 @@ func (c *Control) Networks() []network.Inspect {
 // since services may name them. verbose adds the services and tasks in it; status the use of its subnets.
 func (c *Control) Network(ref string, verbose, status bool) (network.Inspect, error) {
 	v := c.Store.View()
-	n, err := store.Networks.Find(v, ref)
+	n, err := findNetwork(v, ref)
 	if err != nil {
 		return network.Inspect{}, err
 	}
@@ -64,13 +65,9 @@ func networkOut(n *cluster.Network) network.Inspect {
 		out.ConfigFrom = *n.Spec.ConfigFrom
 	}
 	if n.Spec.DriverConfiguration != nil {
-		for k, v := range n.Spec.DriverConfiguration.Options {
-			out.Options[k] = v
-		}
+		maps.Copy(out.Options, n.Spec.DriverConfiguration.Options)
 	}
-	for k, v := range n.DriverState.Options {
-		out.Options[k] = v
-	}
+	maps.Copy(out.Options, n.DriverState.Options)
 	ipam := n.IPAMOptions
 	if ipam == nil {
 		ipam = n.Spec.IPAMOptions

@@ -230,7 +230,7 @@ func (p *poolFlag) Type() string   { return "pool" }
 
 func (p *poolFlag) Set(s string) error {
 	var pool AddrPool
-	for _, part := range strings.Split(s, ",") {
+	for part := range strings.SplitSeq(s, ",") {
 		k, v, _ := strings.Cut(part, "=")
 		var err error
 		switch k {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"shoal/internal/api"
@@ -64,7 +65,8 @@ func open(ctx context.Context, cfg Config, log *slog.Logger) (_ *daemon, err err
 		{"network", d.openNetwork},
 		{"containers", d.openEngine},
 		{"API", d.openAPI},
-		{"swarm", d.openNode}, {"metrics", d.openMetrics},
+		{"swarm", d.openNode},
+		{"metrics", d.openMetrics},
 	} {
 		if err := step.do(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.name, err)
@@ -233,9 +235,9 @@ func notify(state string) error {
 
 func (d *daemon) close() error {
 	var errs []error
-	for i := len(d.closers) - 1; i >= 0; i-- {
-		if err := d.closers[i].end(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", d.closers[i].name, err))
+	for _, c := range slices.Backward(d.closers) {
+		if err := c.end(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", c.name, err))
 		}
 	}
 	d.closers = nil

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -162,9 +163,7 @@ func (w *world) relink(view store.View, c *changes) {
 			renew(n.ID)
 		}
 	} else {
-		for id, cell := range w.links {
-			links[id] = cell
-		}
+		maps.Copy(links, w.links)
 		for id := range c.networks {
 			renew(id)
 		}

@@ -63,8 +63,7 @@ func feed(conn net.Conn, in io.Reader) (detached bool) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := in.Read(buf)
-		var escape term.EscapeError
-		if errors.As(err, &escape) {
+		if _, ok := errors.AsType[term.EscapeError](err); ok {
 			return true
 		}
 		if n > 0 && wire.WriteFrame(conn, wire.Stdin, buf[:n]) != nil {

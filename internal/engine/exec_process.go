@@ -47,8 +47,7 @@ type input struct {
 
 func (i *input) Read(p []byte) (int, error) {
 	n, err := i.Reader.Read(p)
-	var escape term.EscapeError
-	if errors.As(err, &escape) {
+	if _, ok := errors.AsType[term.EscapeError](err); ok {
 		select {
 		case i.done <- nil:
 		default: // it has ended

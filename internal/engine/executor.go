@@ -80,8 +80,7 @@ func (x *Executor) Prepare(ctx context.Context, a cluster.Assignment, s cluster.
 			return err
 		}))
 	})
-	var refused *runtimeError
-	if errors.As(err, &refused) {
+	if _, ok := errors.AsType[*runtimeError](err); ok {
 		return nil // Start meets it again and says so
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"strconv"
@@ -90,18 +91,12 @@ func (e *Engine) networkSettings(r Record) *container.NetworkSettings {
 		out.Ports[p] = nil
 	}
 	if !ok {
-		for name, ep := range r.Endpoints {
-			out.Networks[name] = ep
-		}
+		maps.Copy(out.Networks, r.Endpoints)
 		return out
 	}
 	out.SandboxID, out.SandboxKey = r.ID, box.Path
-	for name, ep := range box.Endpoints {
-		out.Networks[name] = ep
-	}
-	for port, bindings := range published(box) {
-		out.Ports[port] = bindings
-	}
+	maps.Copy(out.Networks, box.Endpoints)
+	maps.Copy(out.Ports, published(box))
 	return out
 }
 

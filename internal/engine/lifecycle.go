@@ -61,8 +61,7 @@ func (c *Container) start(ctx context.Context) error {
 		return nil
 	}
 	code := 128
-	var refused *runtimeError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*runtimeError](err); ok {
 		code = refused.code
 	}
 	if uerr := c.update(func(rec *Record) {

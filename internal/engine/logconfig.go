@@ -76,7 +76,7 @@ func logOrder(o *wire.Order, cfg container.LogConfig, c *container.Config, path 
 // logAttrs are the labels and variables that go with each line (--log-opt labels=a,b).
 func logAttrs(opts map[string]string, c *container.Config) map[string]string {
 	attrs := map[string]string{}
-	for _, k := range strings.Split(opts["labels"], ",") {
+	for k := range strings.SplitSeq(opts["labels"], ",") {
 		if v, ok := c.Labels[k]; ok && k != "" {
 			attrs[k] = v
 		}

@@ -236,12 +236,12 @@ func openLogs(path string) ([]*os.File, error) {
 
 // seekTail moves to the n-th last entry and returns the files from there on; the others are closed.
 func seekTail(files []*os.File, n int) ([]*os.File, error) {
-	for i := len(files) - 1; i >= 0; i-- {
-		lines, at, err := lastLines(files[i], n)
+	for i, file := range slices.Backward(files) {
+		lines, at, err := lastLines(file, n)
 		if err != nil {
 			return files, err
 		}
-		if _, err := files[i].Seek(at, io.SeekStart); err != nil {
+		if _, err := file.Seek(at, io.SeekStart); err != nil {
 			return files, err
 		}
 		if n -= lines; n == 0 {

@@ -119,7 +119,7 @@ func parseBind(b string) (mounting, error) {
 	if m.Mode == "" {
 		return m, nil
 	}
-	for _, o := range strings.Split(m.Mode, ",") {
+	for o := range strings.SplitSeq(m.Mode, ",") {
 		switch {
 		case o == "ro":
 			m.ReadOnly = true

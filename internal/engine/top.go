@@ -116,7 +116,7 @@ func psColumns(args string) ([]string, error) {
 			}
 			return nil, cluster.Errorf(errdefs.ErrInvalidArgument, "ps option %q is not supported: use -ef, aux or -o with columns", fields[i])
 		}
-		for _, k := range strings.Split(list, ",") {
+		for k := range strings.SplitSeq(list, ",") {
 			if _, known := columns[k]; !known {
 				return nil, cluster.Errorf(errdefs.ErrInvalidArgument, "ps column %q is not known", k)
 			}
@@ -141,7 +141,7 @@ func processIDs(pid int) ([]int, error) {
 			return ignoreGone(err)
 		}
 		b, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
-		for _, f := range strings.Fields(string(b)) {
+		for f := range strings.FieldsSeq(string(b)) {
 			if n, err := strconv.Atoi(f); err == nil {
 				pids = append(pids, n)
 			}

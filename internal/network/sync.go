@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -48,9 +49,7 @@ func (n *Network) apply(ctx context.Context, touched map[string]bool, extra plan
 	for _, ns := range gone {
 		have[ns] = plan.NewNamespace()
 	}
-	for ns, w := range extra {
-		want[ns] = w
-	}
+	maps.Copy(want, extra)
 	for ns := range have {
 		if !wanted[ns] {
 			n.dns.Stop(string(ns))

@@ -64,7 +64,7 @@ func (l *logger) ImpliedArgs() []any { return l.args }
 func (l *logger) Name() string       { return l.name }
 
 func (l *logger) With(args ...any) hclog.Logger {
-	return &logger{slog: l.slog.With(args...), name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...)}
+	return &logger{slog: l.slog.With(args...), name: l.name, args: append(slices.Clip(l.args), args...)}
 }
 
 func (l *logger) Named(name string) hclog.Logger {

@@ -1,6 +1,8 @@
 package reconcile
 
 import (
+	"slices"
+
 	"github.com/moby/moby/api/types/swarm"
 	"shoal/internal/cluster"
 )
@@ -17,8 +19,7 @@ func (p *planner) reap(s *slot, k keep) {
 		k[s.newest()] = true // it says why the slot is empty
 	}
 	kept := 0
-	for i := len(s.items) - 1; i >= 0; i-- {
-		it := s.items[i]
+	for _, it := range slices.Backward(s.items) {
 		switch {
 		case it.deleted:
 		case cluster.Rank(it.DesiredState) >= cluster.Rank(swarm.TaskStateRemove) && (it.ended() || it.lost()):

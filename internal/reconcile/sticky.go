@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/moby/moby/api/types/swarm"
 
@@ -77,8 +78,8 @@ func (p *planner) settleHomes() {
 
 // placed is the slot's newest task that a node was told of, whatever became of it.
 func (s *slot) placed() *item {
-	for i := len(s.items) - 1; i >= 0; i-- {
-		if it := s.items[i]; it.assigned() && it.NodeID != "" {
+	for _, v := range slices.Backward(s.items) {
+		if it := v; it.assigned() && it.NodeID != "" {
 			return it
 		}
 	}

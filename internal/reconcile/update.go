@@ -252,9 +252,9 @@ func (r *rollout) keep(p *planner, s *slot) keep {
 	if it := r.attempts[s]; it != nil {
 		k[it] = true
 	}
-	for i := len(s.items) - 1; i >= 0; i-- {
-		if !p.upToDate(s.items[i]) {
-			k[s.items[i]] = true
+	for _, it := range slices.Backward(s.items) {
+		if !p.upToDate(it) {
+			k[it] = true
 			break
 		}
 	}

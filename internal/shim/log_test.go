@@ -20,7 +20,7 @@ func lines(t *testing.T, path string) (out []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range bytes.Split(bytes.TrimSuffix(b, []byte("\n")), []byte("\n")) {
+	for l := range bytes.SplitSeq(bytes.TrimSuffix(b, []byte("\n")), []byte("\n")) {
 		if d, err := wire.DecodeLine(l); err == nil {
 			out = append(out, strings.TrimSpace(d.Log))
 		}

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -82,7 +83,7 @@ next:
 				continue next
 			}
 		}
-		have = append(have[:len(have):len(have)], a)
+		have = append(slices.Clip(have), a)
 	}
 	n.names[name] = have
 }

@@ -146,7 +146,7 @@ func chainOf(item plan.ChainItem) *nftables.Chain {
 	c := &nftables.Chain{Table: table(item.Table), Name: item.Name}
 	if item.Chain != nil && item.Hook != "" {
 		c.Type, c.Hooknum, c.Device = nftables.ChainType(item.Type), hooks[item.Hook], item.Device
-		c.Priority = nftables.ChainPriorityRef(nftables.ChainPriority(item.Priority))
+		c.Priority = new(nftables.ChainPriority(item.Priority))
 	}
 	return c
 }
