@@ -36,8 +36,10 @@ type Node struct {
 // Network is a stored swarm network.
 type Network struct {
 	swarm.Network
-	VNI uint32                `json:",omitempty"` // 0 for networks of the nodes' own
-	Aux map[string]netip.Addr `json:",omitempty"` // addresses never given out, by name (--aux-address)
+	// Leaving says that the network was removed while tasks were still ending in it; it goes with the last.
+	Leaving bool                  `json:",omitempty"`
+	VNI     uint32                `json:",omitempty"` // 0 for networks of the nodes' own
+	Aux     map[string]netip.Addr `json:",omitempty"` // addresses never given out, by name (--aux-address)
 }
 
 // Predefined says whether the network stands for one that every node has of its own: host, none or bridge.

@@ -126,11 +126,11 @@ func checkIPAM(cfg network.IPAMConfig, aux map[string]netip.Addr) error {
 	return nil
 }
 
-// RemoveNetwork deletes a network that no service and no running task uses. ErrFailedPrecondition tells who does, and
+// RemoveNetwork deletes a network that no service uses, and no task but those of removed services, which are ending. ErrFailedPrecondition tells who does, and
 // refuses the predefined ones.
 func (c *Control) RemoveNetwork(ctx context.Context, ref string) error {
 	return c.update(ctx, func(tx *store.Tx) error {
-		n, err := store.Networks.Find(tx, ref)
+		n, err := findNetwork(tx, ref)
 		if err != nil {
 			return err
 		}
@@ -140,29 +140,9 @@ func (c *Control) RemoveNetwork(ctx context.Context, ref string) error {
 		if err := networkInUse(tx, n); err != nil {
 			return err
 		}
-		store.Networks.Delete(tx, n.ID)
+		dropNetwork(tx, n)
 		return nil
 	})
-}
-
-// networkInUse says by whom; nil when by nobody.
-func networkInUse(r store.Reader, n *cluster.Network) error {
-	if n.Spec.Ingress {
-		for s := range store.Services.All(r) {
-			if needsIngress(&s.Spec) {
-				return cluster.Errorf(errdefs.ErrFailedPrecondition, "ingress network cannot be removed because service %s depends on it", s.ID)
-			}
-		}
-	}
-	for s := range store.Services.By(r, store.ServiceNetwork, n.ID) {
-		return cluster.Errorf(errdefs.ErrFailedPrecondition, "network %s is in use by service %s", n.ID, s.ID)
-	}
-	for t := range store.Tasks.By(r, store.TaskNetwork, n.ID) {
-		if !cluster.Terminal(t.Status.State) {
-			return cluster.Errorf(errdefs.ErrFailedPrecondition, "network %s is in use by task %s", n.ID, t.ID)
-		}
-	}
-	return nil
 }
 
 // PruneNetworks removes the swarm's unused networks that the filter (label, label!) lets through and that are older
@@ -172,11 +152,11 @@ func (c *Control) PruneNetworks(ctx context.Context, f Filters, before time.Time
 	err := c.update(ctx, func(tx *store.Tx) error {
 		for n := range store.Networks.All(tx) {
 			switch {
-			case n.Predefined(), n.Spec.Ingress, !f.Labels("label", n.Spec.Labels), !f.NotLabels("label!", n.Spec.Labels),
+			case n.Predefined(), n.Spec.Ingress, n.Leaving, !f.Labels("label", n.Spec.Labels), !f.NotLabels("label!", n.Spec.Labels),
 				!before.IsZero() && n.CreatedAt.After(before), networkInUse(tx, n) != nil:
 				continue
 			}
-			store.Networks.Delete(tx, n.ID)
+			dropNetwork(tx, n)
 			removed = append(removed, n.Spec.Name)
 		}
 		return nil

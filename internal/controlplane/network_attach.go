@@ -18,7 +18,7 @@ import (
 func (c *Control) Attach(ctx context.Context, nodeID string, request cluster.AttachRequest) (cluster.Place, error) {
 	t := &cluster.Task{ID: cluster.NewID(), NodeID: nodeID, Container: &request.Container, DesiredState: swarm.TaskStateRunning}
 	err := c.update(ctx, func(tx *store.Tx) error {
-		n, err := store.Networks.Find(tx, request.Network)
+		n, err := findNetwork(tx, request.Network)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"shoal/internal/cluster"
 	"shoal/internal/store"
+	"shoal/internal/store/storetest"
 )
 
 func ipam(subnet, gateway, ipRange string) *network.IPAM {
@@ -84,16 +85,30 @@ func TestNetworkInUse(t *testing.T) {
 	if err := c.RemoveService(ctx, "web"); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, c.RemoveNetwork(ctx, "net"), errdefs.ErrFailedPrecondition, "network "+id+" is in use by task t1")
 	wantError(t, c.RemoveNetwork(ctx, "host"), errdefs.ErrFailedPrecondition, "network host (host) is a swarm predefined network and cannot be removed")
-	if removed, err := c.PruneNetworks(ctx, nil, time.Time{}); err != nil || len(removed) != 0 {
-		t.Errorf("prune took %v, %v: the network is in use", removed, err)
-	}
-	if _, err := c.Store.Update(ctx, func(tx *store.Tx) error { store.Tasks.Delete(tx, "t1"); return nil }); err != nil {
-		t.Fatal(err)
-	}
 	if removed, err := c.PruneNetworks(ctx, Filters{"label!": {"keep"}}, time.Time{}); err != nil || len(removed) != 1 || removed[0] != "net" {
 		t.Errorf("prune took %v, %v, want net", removed, err)
+	}
+	// A task of the removed service is still ending in it: the name is free, the network goes with the task.
+	if _, err := c.Network("net", false, false); !errdefs.IsNotFound(err) {
+		t.Errorf("a removed network is found: %v", err)
+	}
+	wantError(t, c.RemoveNetwork(ctx, id), errdefs.ErrNotFound, "network "+id+" not found")
+	if next, err := c.CreateNetwork(ctx, network.CreateRequest{Name: "net"}); err != nil || next == id {
+		t.Errorf("the name is not free: %v", err)
+	} else if a, b := store.Networks.Get(c.Store.View(), id), store.Networks.Get(c.Store.View(), next); a.VNI == b.VNI {
+		t.Errorf("both have VNI %d", a.VNI)
+	}
+	storetest.Update(t, c.Store, DropLeavingNetworks)
+	if store.Networks.Get(c.Store.View(), id) == nil {
+		t.Error("the network has gone before its task")
+	}
+	storetest.Update(t, c.Store, func(tx *store.Tx) {
+		store.Tasks.Delete(tx, "t1")
+		DropLeavingNetworks(tx)
+	})
+	if store.Networks.Get(c.Store.View(), id) != nil {
+		t.Error("the network has stayed after its task")
 	}
 }
 

@@ -26,7 +26,7 @@ func resolve(r store.Reader, spec *swarm.ServiceSpec) error {
 func resolveNetworks(r store.Reader, wanted []swarm.NetworkAttachmentConfig) error {
 	seen := make(map[string]bool, len(wanted))
 	for i := range wanted {
-		n, err := store.Networks.Find(r, wanted[i].Target)
+		n, err := findNetwork(r, wanted[i].Target)
 		if err != nil {
 			return err
 		}

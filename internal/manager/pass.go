@@ -57,6 +57,7 @@ func (p *pass) run(services []string) error {
 	for _, id := range p.reaped {
 		controlplane.DropUnusedSpec(p.tx, id)
 	}
+	controlplane.DropLeavingNetworks(p.tx)
 	return nil
 }
 

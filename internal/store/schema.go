@@ -36,7 +36,7 @@ var (
 		return dst
 	}}
 
-	NetworkName = &Index[cluster.Network]{keys: func(dst []string, n *cluster.Network) []string { return append(dst, n.Spec.Name) }}
+	NetworkName = &Index[cluster.Network]{keys: networkNames}
 	SecretName  = &Index[cluster.Secret]{keys: func(dst []string, s *cluster.Secret) []string { return append(dst, s.Spec.Name) }}
 	ConfigName  = &Index[cluster.Config]{keys: func(dst []string, c *cluster.Config) []string { return append(dst, c.Spec.Name) }}
 )
@@ -129,6 +129,13 @@ func serviceNetworks(dst []string, s *cluster.Service) []string {
 		dst = append(dst, vip.NetworkID)
 	}
 	return dst
+}
+
+func networkNames(dst []string, n *cluster.Network) []string {
+	if n.Leaving { // another may have its name
+		return dst
+	}
+	return append(dst, n.Spec.Name)
 }
 
 func serviceSecrets(dst []string, s *cluster.Service) []string {
