@@ -5,23 +5,29 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
 )
 
 // TestKills kills the daemon, containerd and both in turn, at any moment, while clients write. Afterwards every acknowledged
-// write is there, every service runs as it was asked for, and no container is doubled, orphaned or forgotten.
+// write is there, every service runs as it was asked for, no container is doubled, orphaned or forgotten, and one that nobody
+// touched is the same as before.
 func TestKills(t *testing.T) {
 	kills := number(t, "SHOAL_TORTURE_KILLS", 12)
 	seed := number(t, "SHOAL_TORTURE_SEED", time.Now().UnixNano()%1e6)
 	t.Logf("SHOAL_TORTURE_SEED=%d", seed)
 	r := newRig(t, "10.99.71.0/24")
 	r.init()
+	steady := promise{r.create(r.spec("steady", "", `"Mode":{"Replicated":{"Replicas":3}}`)), 3}
+	r.settle(map[string]promise{"steady": steady})
+	before := r.hosts(steady.id)
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -51,7 +57,7 @@ func TestKills(t *testing.T) {
 	stop()
 	working.Wait()
 
-	promised := map[string]promise{}
+	promised := map[string]promise{"steady": steady}
 	acks, lost := 0, 0
 	for _, c := range customers {
 		maps.Copy(promised, c.promised)
@@ -67,6 +73,12 @@ func TestKills(t *testing.T) {
 	began := time.Now()
 	r.settle(promised)
 	t.Logf("settled %v after the last kill", time.Since(began).Round(time.Millisecond))
+	for why, n := range r.failures() {
+		t.Logf("%d tasks failed: %s", n, why)
+	}
+	if after := r.hosts(steady.id); !slices.Equal(before, after) {
+		t.Errorf("containers that nobody touched were %v and are %v", before, after)
+	}
 	for _, p := range promised {
 		if _, err := r.docker.ServiceRemove(t.Context(), p.id, client.ServiceRemoveOptions{}); err != nil {
 			t.Error(err)
@@ -74,6 +86,33 @@ func TestKills(t *testing.T) {
 	}
 	r.settle(nil)
 	r.emptied()
+}
+
+// failures counts why tasks have failed, as far as the history goes.
+func (r *rig) failures() map[string]int {
+	r.Helper()
+	list, err := r.docker.TaskList(r.Context(), client.TaskListOptions{})
+	if err != nil {
+		r.Fatal(err)
+	}
+	why := map[string]int{}
+	for _, t := range list.Items {
+		if t.Status.State == swarm.TaskStateFailed || t.Status.State == swarm.TaskStateRejected {
+			why[string(t.Status.State)+" "+t.Status.Err]++
+		}
+	}
+	return why
+}
+
+// hosts are the containers of a service's tasks that should run, sorted.
+func (r *rig) hosts(service string) (ids []string) {
+	for _, t := range r.tasks(service) {
+		if t.DesiredState == swarm.TaskStateRunning && t.Status.ContainerStatus != nil {
+			ids = append(ids, t.Status.ContainerStatus.ContainerID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // strike kills one of the two, or both, and starts the daemon again if it was hit.
@@ -96,13 +135,19 @@ func (r *rig) strike(whom string, random *rand.Rand) {
 // settle waits until everything is as promised.
 func (r *rig) settle(promised map[string]promise) {
 	r.Helper()
+	last := ""
 	r.await(60*time.Second, "the machine does not come to rest", func() (bool, string) {
 		c, err := r.census(r.Context())
 		if err != nil {
 			return false, err.Error()
 		}
 		faults := c.faults(promised)
-		return len(faults) == 0, strings.Join(faults, "\n")
+		if len(faults) == 0 {
+			r.Logf("what settled last: %s", last)
+			return true, ""
+		}
+		last = strings.Join(faults, "\n")
+		return false, last
 	})
 }
 

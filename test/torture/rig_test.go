@@ -68,7 +68,7 @@ func newRig(t *testing.T, subnet string) *rig {
 	t.Cleanup(func() {
 		if t.Failed() {
 			r.tell(r.log(), 60)
-			r.tell(filepath.Join(r.machine.Dir, "data", "containerd", "containerd.log"), 10)
+			r.tell(filepath.Join(r.machine.Dir, "data", "containerd", "containerd.log"), 60)
 		}
 		if err := p.Remove(); err != nil {
 			t.Error(err)
@@ -130,7 +130,7 @@ func (r *rig) alive() bool { return r.machine.Signal(r.Context(), r.pid, 0, fals
 // ready waits until the daemon answers for the swarm's objects; it is an error if it ends first.
 func (r *rig) ready() {
 	r.Helper()
-	r.await(30*time.Second, "the daemon does not answer", func() (bool, string) {
+	r.await(60*time.Second, "the daemon does not answer", func() (bool, string) {
 		if !r.alive() {
 			r.Fatal("the daemon has ended by itself")
 		}
