@@ -31,7 +31,7 @@ func TestChildIsFoundWithoutPidFile(t *testing.T) {
 		}
 		t.Cleanup(func() {
 			in.Close()
-			c.Wait() //nolint:errcheck // its status tells nothing
+			_ = c.Wait() // its status tells nothing
 		})
 		return c
 	}

@@ -44,7 +44,8 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		if err == nil {
 			return e, nil
 		}
-		again := errdefs.IsUnavailable(err) && time.Since(began) < adoptTime && e.pause(retryEvery)
+		// A deadline is containerd's own, on a shim that is slow to answer: a busy machine, a full disk.
+		again := (errdefs.IsUnavailable(err) || errdefs.IsDeadlineExceeded(err)) && time.Since(began) < adoptTime && e.pause(retryEvery)
 		e.Close() // and begin anew: what has been followed has its watchers
 		if !again || ctx.Err() != nil {
 			return nil, err
@@ -53,8 +54,8 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 }
 
-// adoptTime is how long New puts up with a containerd that does not answer.
-const adoptTime = 30 * time.Second
+// adoptTime is how long New puts up with a containerd, or a shim, that does not answer.
+const adoptTime = 2 * time.Minute
 
 func (c *Config) check() error {
 	if c.Log == nil {
