@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"flag"
 	"testing"
 	"time"
 )
@@ -19,14 +20,14 @@ func BenchmarkIdle(b *testing.B) {
 }
 
 func measureIdle(b *testing.B, s subject) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	n := boot(b, ctx, s)
 	defer n.end()
-	settle(ctx, n)
+	settle(ctx)
 	n.reportMemory(b, s.name+"-started")
 	n.swarm(b, ctx)
-	settle(ctx, n)
+	settle(ctx)
 	n.reportMemory(b, s.name+"-swarm")
 }
 
@@ -45,11 +46,12 @@ func (n *node) reportMemory(b *testing.B, what string) {
 	b.ReportMetric(mega(sum), what+"-MB")
 }
 
-// idleTime is how long a daemon is left alone before its memory is read: Go gives back what it does not need.
-const idleTime = 15 * time.Second
+// idleTime is how long a daemon is left alone before its memory is read. Go collects what an idle process has left behind
+// after two minutes, and then gives it back.
+var idleTime = flag.Duration("idle", 150*time.Second, "how long a daemon is left alone before its memory is read")
 
-func settle(ctx context.Context, _ *node) {
-	timer := time.NewTimer(idleTime)
+func settle(ctx context.Context) {
+	timer := time.NewTimer(*idleTime)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -75,18 +77,18 @@ func BenchmarkContainer(b *testing.B) {
 }
 
 func measureContainers(b *testing.B, s subject) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	n := boot(b, ctx, s)
 	defer n.end()
 	image := n.swarm(b, ctx)
-	settle(ctx, n)
+	settle(ctx)
 	before, _ := n.proportional(b)
 	id, err := n.api.create(ctx, "residents", image, residents)
 	must(b, err)
 	_, err = n.api.awaitTasks(ctx, id, residents)
 	must(b, err)
-	settle(ctx, n)
+	settle(ctx)
 	after, shims := n.proportional(b)
 	b.ReportMetric(mega(shims)/residents, s.name+"-shim-MB")
 	b.ReportMetric(mega(after-before)/residents, s.name+"-daemons-MB")
