@@ -92,11 +92,25 @@ func (s *Story) Run(ctx context.Context) error {
 		s.serveImage, s.startDaemon, s.makeSwarm, s.createService, s.askAround, s.scaleUp, s.killContainer, s.crashDaemon,
 	} {
 		if err := step(ctx); err != nil {
+			s.look(ctx)
 			return fmt.Errorf("%w\n\nThe daemon's log is %s. Remove what has been made with: %s", err, s.daemonLog(), s.removeLine())
 		}
 	}
 	s.farewell(time.Since(began))
 	return nil
+}
+
+// look shows what there is after a step that failed, as far as the daemon answers.
+func (s *Story) look(ctx context.Context) {
+	if !answers(s.socket()) {
+		return
+	}
+	s.title("This step failed. What there is")
+	for _, args := range [][]string{{"node", "ls"}, {"service", "ps", "--no-trunc", service}, {"ps"}} {
+		if err := s.shoal(ctx, args...); err != nil {
+			s.say("%v", err)
+		}
+	}
 }
 
 func (s *Story) preflight() error {

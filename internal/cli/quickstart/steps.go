@@ -138,7 +138,7 @@ func (s *Story) scaleUp(ctx context.Context) error {
 
 func (s *Story) killContainer(ctx context.Context) error {
 	s.title("Healing: one container dies, and is replaced")
-	before, err := s.running(ctx)
+	before, err := s.settled(ctx)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (s *Story) killContainer(ctx context.Context) error {
 
 func (s *Story) crashDaemon(ctx context.Context) error {
 	s.title("The daemon crashes (kill -9), and nothing is lost")
-	before, err := s.running(ctx)
+	before, err := s.settled(ctx)
 	if err != nil {
 		return err
 	}
@@ -211,6 +211,16 @@ func (s *Story) removeLine() string {
 		return "make quickstart-clean"
 	}
 	return s.Self + " quickstart --remove --dir " + s.Dir
+}
+
+// settled returns the service's containers once all five run.
+func (s *Story) settled(ctx context.Context) ([]string, error) {
+	var list []string
+	err := until(ctx, 30*time.Second, "not all five replicas run", func() (_ bool, err error) {
+		list, err = s.running(ctx)
+		return len(list) == 5, err
+	})
+	return list, err
 }
 
 // running returns the containers of the service's running tasks, sorted.
