@@ -85,7 +85,7 @@ func (e engineAPI) create(ctx context.Context, name, image string, replicas uint
 // lookEvery is how often a waiting client asks, as the CLI does with --detach=false.
 const lookEvery = 100 * time.Millisecond
 
-// awaitTasks asks for the service's tasks until enough run, and returns after how long there were one and a half of them.
+// awaitTasks asks for the service's tasks until enough run, and returns all. A task that fails is an error.
 func (e engineAPI) awaitTasks(ctx context.Context, service string, want int) (tasks []swarm.Task, err error) {
 	filters, err := json.Marshal(map[string][]string{"service": {service}})
 	if err != nil {

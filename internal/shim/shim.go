@@ -31,8 +31,8 @@ const drainTime = 2 * time.Second
 
 // Run is the shim as containerd calls it. It returns when the shim has ended, or exits the process.
 func Run() {
-	// A shim waits nearly all the time. More than one thread of Go code is woken only to find nothing to do, which was a
-	// third of its processor time at a container's start.
+	// A shim waits nearly all the time. More than one thread of Go code is woken only to find nothing to do: one less is 0.7 MB
+	// less, and less work at a container's start (docs/performance.md).
 	runtime.GOMAXPROCS(1)
 	registry.Register(&plugin.Registration{
 		Type:     plugins.TTRPCPlugin,
@@ -45,6 +45,9 @@ func Run() {
 			}
 			down, err := ic.GetByID(plugins.InternalPlugin, "shutdown")
 			if err != nil {
+				return nil, err
+			}
+			if err := hurryChildren(); err != nil { // here, since this process serves: the one that starts it would pass it on
 				return nil, err
 			}
 			s := &service{keepers: map[string]*keeper{}, asked: make(chan struct{})}
