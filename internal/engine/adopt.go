@@ -211,6 +211,8 @@ func (e *Engine) resumeIdle(ctx context.Context, c *Container, t client.Task) er
 		if err := c.dismantle(ctx); err != nil {
 			return err
 		}
+	} else if err := c.release(ctx); err != nil { // the daemon died between making the container and its task
+		return err
 	}
 	switch {
 	case rec.State.Status == container.StateRemoving:

@@ -60,7 +60,7 @@ func (n nobody) Client() *client.Client { return n.client }
 func TestRemoveWhileContainerdIsAway(t *testing.T) {
 	r := newRig(t)
 	c := r.create("away", nil, "exit", "0")
-	dead, err := client.New(filepath.Join(r.dir, "nobody.sock"))
+	dead, err := client.New(filepath.Join(r.dir, "nobody.sock"), client.WithTimeout(100*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,5 +92,29 @@ func TestOutliveLeavesOtherFailuresAlone(t *testing.T) {
 		if !errors.Is(got, err) || tries != 1 {
 			t.Errorf("%v: %d tries in %v, %v", err, tries, time.Since(began), got)
 		}
+	}
+}
+
+// A container of which containerd holds half, since the daemon died in between, is started by the next daemon.
+func TestHalfMadeContainerStarts(t *testing.T) {
+	r := newRig(t)
+	c := r.create("half", nil, "exit", "7")
+	ctx := namespaces.WithNamespace(t.Context(), Namespace)
+	if _, err := r.server.Client().NewContainer(ctx, c.ID(), client.WithRuntime(r.cfg.Shim, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.reopen()
+	if err := r.Start(t.Context(), "half"); err != nil {
+		t.Fatal(err)
+	}
+	found, err := r.Find("half")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, code := r.finish(found); code != 7 {
+		t.Errorf("it ended with %d", code)
 	}
 }
