@@ -31,6 +31,10 @@ const drainTime = 2 * time.Second
 
 // Run is the shim as containerd calls it. It returns when the shim has ended, or exits the process.
 func Run() {
+	asked, e := make(chan struct{}), new(ender)
+	if serves(os.Args[1:]) {
+		go endUnasked(".", asked, e.end) // before all else: opening the log waits for containerd, which may be dead
+	}
 	// A shim waits nearly all the time. More than one thread of Go code is woken only to find nothing to do: one less is 0.7 MB
 	// less, and less work at a container's start (docs/performance.md).
 	runtime.GOMAXPROCS(1)
@@ -50,10 +54,10 @@ func Run() {
 			if err := hurryChildren(); err != nil { // here, since this process serves: the one that starts it would pass it on
 				return nil, err
 			}
-			s := &service{keepers: map[string]*keeper{}, asked: make(chan struct{})}
+			s := &service{keepers: map[string]*keeper{}, asked: asked}
 			s.TTRPCTaskService, err = task.NewTaskService(ic.Context, &recorder{pub.(shim.Publisher), s}, down.(shutdown.Service))
-			if err == nil {
-				go endUnasked(".", s.asked, down.(shutdown.Service))
+			if sd, ok := down.(shutdown.Service); ok {
+				e.service.Store(&sd)
 			}
 			return s, err
 		},

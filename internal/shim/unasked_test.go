@@ -3,15 +3,11 @@ package shim
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 )
-
-type ending struct{ done chan struct{} }
-
-func (e ending) Shutdown()             { close(e.done) }
-func (e ending) Done() <-chan struct{} { return e.done }
 
 func TestShimThatNobodyKnowsEnds(t *testing.T) {
 	for _, c := range []struct {
@@ -31,16 +27,16 @@ func TestShimThatNobodyKnowsEnds(t *testing.T) {
 				}
 			}
 			synctest.Test(t, func(t *testing.T) {
-				asked, e := make(chan struct{}), ending{make(chan struct{})}
+				asked, done := make(chan struct{}), make(chan struct{})
 				if c.asked {
 					close(asked)
 				}
 				over := make(chan struct{})
-				go func() { endUnasked(dir, asked, e); close(over) }()
+				go func() { endUnasked(dir, asked, func() { close(done) }); close(over) }()
 				<-time.After(10 * unaskedLook) // of the bubble's clock
 				ended := false
 				select {
-				case <-e.done:
+				case <-done:
 					ended = true
 				default:
 				}
@@ -53,5 +49,15 @@ func TestShimThatNobodyKnowsEnds(t *testing.T) {
 				<-over
 			})
 		})
+	}
+}
+
+func TestOnlyTheServingShimLooksAfterItself(t *testing.T) {
+	for args, want := range map[string]bool{
+		"-namespace shoal -id abc -address /x": true, "-namespace shoal -id abc start": false, "-id abc -bundle /b delete": false, "-v": false,
+	} {
+		if got := serves(strings.Fields(args)); got != want {
+			t.Errorf("%s: %v, want %v", args, got, want)
+		}
 	}
 }
