@@ -19,8 +19,16 @@ func TestTreeHoldsDockersWordsAndOurs(t *testing.T) {
 	}
 	root, _ := dockerTree(docker)
 	for _, path := range [][]string{
-		{"service", "create"}, {"swarm", "join-token"}, {"node", "promote"}, {"stack", "deploy"}, {"run"}, {"version"},
-		{"daemon"}, {"playground", "up"}, {"quickstart"}, {"sample", "registry"},
+		{"service", "create"},
+		{"swarm", "join-token"},
+		{"node", "promote"},
+		{"stack", "deploy"},
+		{"run"},
+		{"version"},
+		{"daemon"},
+		{"playground", "up"},
+		{"quickstart"},
+		{"sample", "registry"},
 	} {
 		c, rest, err := root.Find(path)
 		if err != nil || len(rest) != 0 || c.Name() != path[len(path)-1] {

@@ -120,4 +120,3 @@ func (e *Engine) Prune(ctx context.Context, until time.Time, labels, notLabels [
 	}
 	return report
 }
-
