@@ -214,6 +214,9 @@ func (e *Engine) resumeIdle(ctx context.Context, c *Container, t client.Task) er
 	} else if err := c.release(ctx); err != nil { // the daemon died between making the container and its task
 		return err
 	}
+	if _, err := e.cfg.Containerd.Client().SnapshotService(snapshotter).Stat(ctx, rec.ID); errdefs.IsNotFound(err) && rec.State.Status == container.StateCreated {
+		return c.remove(ctx, RemoveOptions{Volumes: true}) // its create was not acknowledged: the record comes first, the layer last
+	}
 	switch {
 	case rec.State.Status == container.StateRemoving:
 		return c.remove(ctx, RemoveOptions{})

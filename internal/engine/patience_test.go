@@ -118,3 +118,20 @@ func TestHalfMadeContainerStarts(t *testing.T) {
 		t.Errorf("it ended with %d", code)
 	}
 }
+
+// A container without a layer, since the daemon died while it made it, is gone with the next daemon.
+func TestContainerWithoutLayerIsRemoved(t *testing.T) {
+	r := newRig(t)
+	c := r.create("bare", nil, "exit", "0")
+	ctx := namespaces.WithNamespace(t.Context(), Namespace)
+	if err := r.server.Client().SnapshotService(snapshotter).Remove(ctx, c.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.reopen()
+	if _, err := r.Find("bare"); !errdefs.IsNotFound(err) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
