@@ -138,7 +138,7 @@ func sources(t *testing.T, tests bool) []source {
 		return all
 	}
 	return slices.DeleteFunc(slices.Clone(all), func(s source) bool {
-		return s.test() || s.pkg == "internal" || s.pkg == "zdeps" || strings.Contains(s.path, "/testdata/")
+		return s.test() || s.pkg == "internal" || strings.Contains(s.path, "/testdata/")
 	})
 }
 
@@ -178,9 +178,6 @@ func TestImportsGoDownwards(t *testing.T) {
 
 func TestForeignModulesStayInTheirRooms(t *testing.T) {
 	for _, s := range sources(t, true) {
-		if s.pkg == "zdeps" {
-			continue
-		}
 		for _, imp := range imports(s.file) {
 			for _, ban := range bans {
 				if imp != ban.module && !strings.HasPrefix(imp, ban.module+"/") || imp == "math/rand/v2" {

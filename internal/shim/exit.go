@@ -16,6 +16,7 @@ import (
 // containerd, a Wait or a Delete.
 func (k *keeper) recordExit(code uint32, at time.Time) {
 	k.exitOnce.Do(func() {
+		k.ended.Store(true)
 		if k.order.Exit == "" {
 			return
 		}

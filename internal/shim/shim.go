@@ -31,9 +31,9 @@ const drainTime = 2 * time.Second
 
 // Run is the shim as containerd calls it. It returns when the shim has ended, or exits the process.
 func Run() {
-	asked, e := make(chan struct{}), new(ender)
+	e := new(ender)
 	if serves(os.Args[1:]) {
-		go endUnasked(".", asked, e.end) // before all else: opening the log waits for containerd, which may be dead
+		go endUnasked(".", e.busy, nil, e.end) // before all else: opening the log waits for containerd, which may be dead
 	}
 	// A shim waits nearly all the time. More than one thread of Go code is woken only to find nothing to do: one less is 0.7 MB
 	// less, and less work at a container's start (docs/performance.md).
@@ -54,11 +54,12 @@ func Run() {
 			if err := hurryChildren(); err != nil { // here, since this process serves: the one that starts it would pass it on
 				return nil, err
 			}
-			s := &service{keepers: map[string]*keeper{}, asked: asked}
+			s := &service{keepers: map[string]*keeper{}}
 			s.TTRPCTaskService, err = task.NewTaskService(ic.Context, &recorder{pub.(shim.Publisher), s}, down.(shutdown.Service))
 			if sd, ok := down.(shutdown.Service); ok {
-				e.service.Store(&sd)
+				e.down.Store(&sd)
 			}
+			e.service.Store(s)
 			return s, err
 		},
 	})
@@ -74,9 +75,6 @@ func hurryChildren() error {
 // service is containerd's task service with our files around it. What it does not name passes through.
 type service struct {
 	taskapi.TTRPCTaskService
-
-	first sync.Once
-	asked chan struct{} // closed by the first Create
 
 	mu      sync.Mutex
 	keepers map[string]*keeper // by container ID
@@ -96,7 +94,6 @@ func (s *service) keeper(id string) *keeper {
 
 // Create makes the container with its output led through the shim.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
-	s.first.Do(func() { close(s.asked) })
 	order, ok, err := readOrder(r.Bundle)
 	if err != nil {
 		return nil, err
@@ -129,6 +126,26 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	}
 	k.begin()
 	return res, nil
+}
+
+// Start starts the container's process, or one beside it.
+func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+	if k := s.keeper(r.ID); r.ExecID == "" && k != nil {
+		k.started.Store(true)
+	}
+	return s.TTRPCTaskService.Start(ctx, r)
+}
+
+// busy says whether a container was started that has not ended.
+func (s *service) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.keepers {
+		if k.started.Load() && !k.ended.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 // Wait answers when the process has ended; for the container itself, when its record and its log are complete too.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +25,8 @@ type keeper struct {
 	in    *os.File    // the writing end of stdin; nil without
 	inMu  sync.Mutex
 	done  chan struct{} // closed when all output has been read
+
+	started, ended atomic.Bool // of the container's first process
 
 	exitOnce sync.Once
 	mu       sync.Mutex

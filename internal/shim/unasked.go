@@ -10,16 +10,23 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shutdown"
 )
 
-// unaskedLook is how often a shim without a container looks whether it is still wanted.
+// unaskedLook is how often a shim looks whether it is still wanted.
 const unaskedLook = time.Second
 
 // ender ends the shim: in good order once it serves, else at once.
 type ender struct {
-	service atomic.Pointer[shutdown.Service]
+	down    atomic.Pointer[shutdown.Service]
+	service atomic.Pointer[service]
+}
+
+// busy says whether a process of the container lives.
+func (e *ender) busy() bool {
+	s := e.service.Load()
+	return s != nil && s.busy()
 }
 
 func (e *ender) end() {
-	if s := e.service.Load(); s != nil {
+	if s := e.down.Load(); s != nil {
 		(*s).Shutdown()
 		return
 	}
@@ -31,20 +38,20 @@ func serves(args []string) bool {
 	return slices.Contains(args, "-id") && !slices.Contains(args, "start") && !slices.Contains(args, "delete")
 }
 
-// endUnasked ends a shim that nobody knows: containerd was killed between starting it and noting its address, and has
-// removed the bundle at its own next start without finding the shim. Once a container was asked for, containerd knows
-// the address and clears up by itself. The bundle is the shim's working folder, so a later one by the same path is not
-// mistaken for it.
-func endUnasked(bundle string, asked <-chan struct{}, end func()) {
+// endUnasked ends a shim that nobody knows any more. containerd was killed between starting it and noting its address, or
+// while it made the container, and at its own next start has cleared up without finding the shim: the bundle is gone, and
+// with it every way to ask for anything. While a process of the container lives (busy), the shim stays with it. The bundle
+// is the shim's working folder, so a later one by the same path is not mistaken for it.
+func endUnasked(bundle string, busy func() bool, done <-chan struct{}, end func()) {
 	look := time.NewTicker(unaskedLook)
 	defer look.Stop()
 	for {
 		select {
-		case <-asked:
+		case <-done:
 			return
 		case <-look.C:
 		}
-		if _, err := os.Stat(filepath.Join(bundle, "config.json")); os.IsNotExist(err) {
+		if _, err := os.Stat(filepath.Join(bundle, "config.json")); os.IsNotExist(err) && !busy() {
 			end()
 			return
 		}

@@ -11,13 +11,14 @@ import (
 
 func TestShimThatNobodyKnowsEnds(t *testing.T) {
 	for _, c := range []struct {
-		name          string
-		bundle, asked bool
-		ends          bool
+		name         string
+		bundle, busy bool
+		ends         bool
 	}{
-		{"wanted, not yet asked", true, false, false},
+		{"wanted", true, false, false},
 		{"forgotten", false, false, true},
-		{"asked; the bundle is containerd's business", false, true, false},
+		{"forgotten with a process that lives", false, true, false},
+		{"at work", true, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -27,12 +28,8 @@ func TestShimThatNobodyKnowsEnds(t *testing.T) {
 				}
 			}
 			synctest.Test(t, func(t *testing.T) {
-				asked, done := make(chan struct{}), make(chan struct{})
-				if c.asked {
-					close(asked)
-				}
-				over := make(chan struct{})
-				go func() { endUnasked(dir, asked, func() { close(done) }); close(over) }()
+				stop, done, over := make(chan struct{}), make(chan struct{}), make(chan struct{})
+				go func() { endUnasked(dir, func() bool { return c.busy }, stop, func() { close(done) }); close(over) }()
 				<-time.After(10 * unaskedLook) // of the bubble's clock
 				ended := false
 				select {
@@ -43,9 +40,7 @@ func TestShimThatNobodyKnowsEnds(t *testing.T) {
 				if ended != c.ends {
 					t.Errorf("ended: %v, want %v", ended, c.ends)
 				}
-				if !ended && !c.asked {
-					close(asked)
-				}
+				close(stop)
 				<-over
 			})
 		})
