@@ -1,3 +1,3 @@
-// Package images builds the images of the end-to-end tests: a toolbox in several versions, and a real Redis under the two tags
-// of Docker's tutorial. It needs Debian's redis-server package on the host and no network.
+// Package images builds the images of the end-to-end tests: a toolbox in several versions, a real Redis under the two tags
+// of Docker's tutorial, and a real PostgreSQL. It needs Debian's packages of them on the host and no network.
 package images

@@ -36,7 +36,10 @@ func Fill(ctx context.Context, r *sample.Registry, toolbox string) error {
 	if err := r.Add(ctx, "web", "broken", broken); err != nil {
 		return err
 	}
-	return addRedis(ctx, r)
+	if err := addRedis(ctx, r); err != nil {
+		return err
+	}
+	return addPostgres(ctx, r)
 }
 
 func addRedis(ctx context.Context, r *sample.Registry) error {
