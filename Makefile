@@ -13,7 +13,7 @@ build: bin/containerd bin/runc ## build what a machine needs into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(STAMP)" -o bin/ ./cmd/shoal ./cmd/shoal-sample
 	CGO_ENABLED=0 go build -trimpath -tags "no_grpc osusergo netgo" -ldflags "$(STAMP)" -o bin/ ./cmd/containerd-shim-shoal-v1
 test: lint unit e2e ## everything that must pass before a change lands
-unit: bin/containerd bin/runc ## unit tests, with the race detector and in random order
+unit: build ## unit tests, with the race detector and in random order
 	./tools/prerequisites
 	CGO_ENABLED=1 go test -race -shuffle=on ./cmd/... ./internal/...
 e2e: build ## end-to-end stories against real clusters on this machine (root)

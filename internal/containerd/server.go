@@ -191,6 +191,11 @@ func (s *Server) boot(ctx context.Context) error {
 			return fmt.Errorf("end the containerd that does not answer: %w", err)
 		}
 	}
+	if n, err := dropStrayLayers(ctx, s.cfg.Root); err != nil {
+		s.cfg.Log.Warn("layers that containerd does not know were not looked for", "error", err)
+	} else if n > 0 {
+		s.cfg.Log.Info("removed layers that a killed containerd had not noted", "count", n)
+	}
 	logs, err := os.OpenFile(s.cfg.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("containerd's log: %w", err)

@@ -3,7 +3,9 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -134,4 +136,35 @@ func TestContainerWithoutLayerIsRemoved(t *testing.T) {
 	if _, err := r.Find("bare"); !errdefs.IsNotFound(err) {
 		t.Errorf("it is still there: %v", err)
 	}
+}
+
+// A containerd that was killed in the middle of making a layer has left a folder whose number it gives out again.
+func TestLayerFolderOfADeadContainerd(t *testing.T) {
+	r := newRig(t)
+	r.create("before", nil, "exit", "0")
+	folders := filepath.Join(r.dir, "c", "root", "io.containerd.snapshotter.v1.overlayfs", "snapshots")
+	made, err := os.ReadDir(folders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	highest := 0
+	for _, d := range made {
+		if n, err := strconv.Atoi(d.Name()); err == nil {
+			highest = max(highest, n)
+		}
+	}
+	for n := highest + 1; n <= highest+5; n++ {
+		if err := os.Mkdir(filepath.Join(folders, strconv.Itoa(n)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Kill(r.server.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the next containerd", func() bool {
+		_, err := os.Stat(filepath.Join(folders, strconv.Itoa(highest+1)))
+		_, away := r.server.Client().Version(t.Context())
+		return errors.Is(err, os.ErrNotExist) && away == nil
+	})
+	r.create("after", nil, "exit", "0")
 }
