@@ -72,6 +72,9 @@ func checkService(spec *swarm.ServiceSpec) error {
 	if err := checkUpdateConfig(spec.RollbackConfig, "rollback"); err != nil {
 		return err
 	}
+	if _, err := cluster.PublishedOn(spec.Labels); err != nil {
+		return err
+	}
 	return checkEndpoint(spec.EndpointSpec)
 }
 

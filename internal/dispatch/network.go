@@ -49,8 +49,15 @@ func live(t *cluster.Task) bool {
 		cluster.Rank(t.DesiredState) <= cluster.Rank(swarm.TaskStateComplete)
 }
 
+// lost says that the task's node is down: whoever talks to the task must be told, and nobody new be led there. It is in
+// its networks again when its node is back.
+func lost(r store.Reader, t *cluster.Task) bool {
+	n := store.Nodes.Get(r, t.NodeID)
+	return n != nil && n.Status.State == swarm.NodeStateDown
+}
+
 func endpoint(r store.Reader, t *cluster.Task, networkID string) (cluster.Endpoint, bool) {
-	if !present(t) {
+	if !present(t) || lost(r, t) {
 		return cluster.Endpoint{}, false
 	}
 	for _, a := range t.Attachments {
@@ -112,9 +119,10 @@ func Ports(r store.Reader, services []string, ingress string) []cluster.Port {
 			continue
 		}
 		backends := backends(r, id, ingress)
+		on, _ := cluster.PublishedOn(s.Spec.Labels) // checked when the service was written
 		for _, p := range s.Endpoint.Ports {
 			if inMesh(p) {
-				ports = append(ports, cluster.Port{ServiceID: id, Config: p, Backends: backends})
+				ports = append(ports, cluster.Port{ServiceID: id, Config: p, Backends: backends, Bind: on[p.PublishedPort]})
 			}
 		}
 	}
@@ -124,7 +132,7 @@ func Ports(r store.Reader, services []string, ingress string) []cluster.Port {
 func backends(r store.Reader, serviceID, ingress string) []netip.Addr {
 	var list []netip.Addr
 	for t := range store.Tasks.By(r, store.TaskService, serviceID) {
-		if !live(t) {
+		if !live(t) || lost(r, t) {
 			continue
 		}
 		for _, a := range t.Attachments {

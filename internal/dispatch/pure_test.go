@@ -345,3 +345,48 @@ func TestTimestamp(t *testing.T) {
 		}
 	}
 }
+
+// TestNodeDown: a task whose node is down is in no network, and is back with its node.
+func TestNodeDown(t *testing.T) {
+	s := storetest.New(t)
+	put := func(state swarm.NodeState) {
+		storetest.Update(t, s, func(tx *store.Tx) {
+			n := &cluster.Node{}
+			n.ID, n.Status.State = "n1", state
+			store.Nodes.Put(tx, n)
+		})
+	}
+	put(swarm.NodeStateReady)
+	storetest.Update(t, s, func(tx *store.Tx) {
+		n := &cluster.Network{VNI: 4097}
+		n.ID, n.Spec.Name = "net", "net"
+		store.Networks.Put(tx, n)
+		store.Tasks.Put(tx, &cluster.Task{ID: "t1", NodeID: "n1", DesiredState: swarm.TaskStateRunning,
+			Container: &cluster.PlainContainer{ID: "c1", Name: "me"}, Status: swarm.TaskStatus{State: swarm.TaskStateRunning},
+			Attachments: []cluster.Attachment{{NetworkID: "net", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.2/24")}}}})
+	})
+	there := func() int { return len(Link(s.View(), "net").Endpoints) }
+	if there() != 1 {
+		t.Error("the container has no endpoint")
+	}
+	if set := Assignments(s.View(), "n1"); len(set.Tasks) != 0 || len(set.Networks) != 1 {
+		t.Errorf("its node runs %d tasks and is in %v, want none and net", len(set.Tasks), set.Networks)
+	}
+	touched := newTouched()
+	before := s.Index()
+	put(swarm.NodeStateDown)
+	for ev, err := range s.Watch(t.Context(), before) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		touched.event(s.View(), ev)
+		break
+	}
+	if there() != 0 || !touched.networks["net"] {
+		t.Errorf("%d endpoints on a node that is down; networks to tell of: %v", there(), touched.networks)
+	}
+	put(swarm.NodeStateReady)
+	if there() != 1 {
+		t.Error("the container did not come back with its node")
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/moby/moby/api/types/swarm"
+
 	"shoal/internal/cluster"
 	"shoal/internal/store"
 )
@@ -47,7 +49,7 @@ func (t *touched) event(r store.Reader, e store.Event) {
 		case store.Services.Name():
 			t.service(r, as[cluster.Service](c.Old), as[cluster.Service](c.New))
 		case store.Nodes.Name():
-			t.node(as[cluster.Node](c.Old), as[cluster.Node](c.New))
+			t.node(r, as[cluster.Node](c.Old), as[cluster.Node](c.New))
 		case store.Networks.Name():
 			if n := either(as[cluster.Network](c.Old), as[cluster.Network](c.New)); n != nil {
 				t.network(n.ID)
@@ -94,6 +96,7 @@ func (t *touched) service(r store.Reader, old, now *cluster.Service) {
 		for task := range store.Tasks.By(r, store.TaskService, s.ID) {
 			t.set(task)
 		}
+		t.ports = t.ports || published(now) // a label may say on which addresses
 	}
 	if old != nil && now != nil && old.Spec.Name == now.Spec.Name && reflect.DeepEqual(old.Endpoint, now.Endpoint) &&
 		reflect.DeepEqual(old.Spec.TaskTemplate.Networks, now.Spec.TaskTemplate.Networks) {
@@ -113,7 +116,17 @@ func (t *touched) service(r store.Reader, old, now *cluster.Service) {
 	}
 }
 
-func (t *touched) node(old, now *cluster.Node) {
+func (t *touched) node(r store.Reader, old, now *cluster.Node) {
+	if old != nil && now != nil && (old.Status.State == swarm.NodeStateDown) != (now.Status.State == swarm.NodeStateDown) {
+		for task := range store.Tasks.By(r, store.TaskNode, now.ID) {
+			for _, a := range task.Attachments {
+				if len(a.Addresses) > 0 {
+					t.network(a.NetworkID)
+				}
+			}
+		}
+		t.ports = t.ports || len(t.meshed) > 0
+	}
 	if old == nil || now == nil || old.DataAddr != now.DataAddr || old.Number != now.Number {
 		t.nodes = true
 	}

@@ -33,6 +33,8 @@ type Network struct {
 	node   kernel.Node
 	have   plan.Kernel // what the kernel holds; a namespace that is missing here must be read first
 	names  map[string]*dns.Names
+	// seen are the mesh's ports that the last state had, yielded those of them that a process of the node keeps.
+	seen, yielded map[claim]bool
 
 	// mu guards what is read without the gate.
 	mu      sync.Mutex

@@ -54,6 +54,7 @@ func (n *Network) take(state cluster.NetworkState) {
 			}
 		}
 	}
+	n.yieldPorts(state.Ports)
 	n.state, n.links = state, links
 	clear(n.names)
 }
@@ -126,7 +127,7 @@ func (n *Network) input() plan.Input {
 	if swarm && len(n.state.Ports) > 0 {
 		for id, l := range n.links {
 			if l.Ingress && !l.Encrypted {
-				in.Mesh = n.state.Ports
+				in.Mesh = n.meshPorts()
 				if nets[id] == nil {
 					nets[id] = n.lookup(id)
 				}
