@@ -121,6 +121,17 @@ func TestUpdateAndRollback(t *testing.T) {
 	}
 }
 
+func TestForceAfterARollbackIsANewSpec(t *testing.T) {
+	c := newControl(t)
+	create(t, c, `{}`)
+	forced := update(t, c, `{"TaskTemplate":{"ForceUpdate":1}}`, ServiceUpdate{})
+	putTask(t, c, forced, "t1", nil)
+	update(t, c, `{}`, ServiceUpdate{Rollback: "previous"})
+	if again := update(t, c, `{"TaskTemplate":{"ForceUpdate":1}}`, ServiceUpdate{}); again.SpecID == forced.SpecID {
+		t.Errorf("the forced update asks for the spec that the task has already: it would restart nothing")
+	}
+}
+
 func TestSameSpecWritesNothing(t *testing.T) {
 	c := newControl(t)
 	s := create(t, c, v2)

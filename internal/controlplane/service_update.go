@@ -131,6 +131,7 @@ func (u *ServiceUpdate) apply(tx *store.Tx, s *cluster.Service, spec swarm.Servi
 		if isJob(&spec.Mode) {
 			newest(tx, &spec)
 		}
+		force(tx, s, &spec)
 		s.UpdateStatus = nil // the leader's pass starts the update anew
 	}
 	auth, err := u.auth(tx, s)
@@ -141,6 +142,19 @@ func (u *ServiceUpdate) apply(tx *store.Tx, s *cluster.Service, spec swarm.Servi
 	s.SpecID = intern(tx, &s.Spec, auth)
 	s.PreviousSpec, s.PreviousSpecID = &oldSpec, oldID
 	return nil
+}
+
+// force makes an update that counts ForceUpdate up reach every task: the client counts from the present spec, and after a
+// rollback that may give the very spec that some tasks already have, or have failed with.
+func force(r store.Reader, s *cluster.Service, spec *swarm.ServiceSpec) {
+	if spec.TaskTemplate.ForceUpdate <= s.Spec.TaskTemplate.ForceUpdate {
+		return
+	}
+	for t := range store.Tasks.By(r, store.TaskService, s.ID) {
+		if had := store.Specs.Get(r, t.SpecID); had != nil && had.Task.ForceUpdate >= spec.TaskTemplate.ForceUpdate {
+			spec.TaskTemplate.ForceUpdate = had.Task.ForceUpdate + 1
+		}
+	}
 }
 
 // auth is the registry auth that the new spec shall have. An unchanged template keeps its own by itself.

@@ -97,6 +97,11 @@ func (w *world) update(change func(*swarm.ServiceSpec)) {
 	container := *old.TaskTemplate.ContainerSpec
 	svc.Spec.TaskTemplate.ContainerSpec = &container
 	change(&svc.Spec)
+	if force := &svc.Spec.TaskTemplate.ForceUpdate; *force > old.TaskTemplate.ForceUpdate {
+		for _, had := range w.specs { // controlplane counts up from all that tasks have
+			*force = max(*force, had.Task.ForceUpdate+1)
+		}
+	}
 	svc.SpecID = w.intern(svc.Spec.TaskTemplate, svc.Spec.EndpointSpec)
 	svc.UpdateStatus = nil
 	if svc.JobStatus != nil {
