@@ -361,9 +361,11 @@ func TestNodeDown(t *testing.T) {
 		n := &cluster.Network{VNI: 4097}
 		n.ID, n.Spec.Name = "net", "net"
 		store.Networks.Put(tx, n)
-		store.Tasks.Put(tx, &cluster.Task{ID: "t1", NodeID: "n1", DesiredState: swarm.TaskStateRunning,
+		store.Tasks.Put(tx, &cluster.Task{
+			ID: "t1", NodeID: "n1", DesiredState: swarm.TaskStateRunning,
 			Container: &cluster.PlainContainer{ID: "c1", Name: "me"}, Status: swarm.TaskStatus{State: swarm.TaskStateRunning},
-			Attachments: []cluster.Attachment{{NetworkID: "net", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.2/24")}}}})
+			Attachments: []cluster.Attachment{{NetworkID: "net", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.2/24")}}},
+		})
 	})
 	there := func() int { return len(Link(s.View(), "net").Endpoints) }
 	if there() != 1 {
