@@ -93,6 +93,8 @@ func checkNetworkRequest(req network.CreateRequest) error {
 		return cluster.Errorf(errdefs.ErrNotImplemented, "network driver %q is not supported in the swarm scope: use overlay", req.Driver)
 	case req.ConfigOnly || req.ConfigFrom != nil && req.ConfigFrom.Network != "":
 		return cluster.Errorf(errdefs.ErrNotImplemented, "config-only networks are not supported in the swarm scope")
+	case wantsEncryption(req.Options):
+		return cluster.Errorf(errdefs.ErrNotImplemented, "encrypted overlay networks are not supported: make the network without --opt encrypted, and protect the nodes' traffic below it")
 	case req.Ingress && req.Attachable:
 		return invalid("ingress network cannot be attachable")
 	case req.EnableIPv4 != nil && !*req.EnableIPv4:
@@ -101,6 +103,12 @@ func checkNetworkRequest(req network.CreateRequest) error {
 		return cluster.Errorf(errdefs.ErrNotImplemented, "IPAM driver %q is not supported: use default", req.IPAM.Driver)
 	}
 	return nil
+}
+
+// wantsEncryption reads the option as dispatch does: its presence asks for it, whatever it says but "false".
+func wantsEncryption(options map[string]string) bool {
+	v, ok := options["encrypted"]
+	return ok && v != "false"
 }
 
 // checkIPAM checks one subnet's settings and adds its reserved addresses to aux.

@@ -49,6 +49,7 @@ func TestNetworkRefusals(t *testing.T) {
 		{"config-only", network.CreateRequest{Name: "n", ConfigOnly: true}, missing, "config-only networks are not supported in the swarm scope"},
 		{"no IPv4", network.CreateRequest{Name: "n", EnableIPv4: &off}, invalid, "IPv4 cannot be disabled in a swarm network"},
 		{"label", network.CreateRequest{Name: "n", Labels: map[string]string{cluster.PredefinedLabel: "1"}}, refused, "label com.docker.swarm.predefined is for internally created predefined networks and cannot be applied by users"},
+		{"encrypted", network.CreateRequest{Name: "n", Options: map[string]string{"encrypted": ""}}, missing, "encrypted overlay networks are not supported: make the network without --opt encrypted, and protect the nodes' traffic below it"},
 		{"attachable ingress", network.CreateRequest{Name: "n", Ingress: true, Attachable: true}, invalid, "ingress network cannot be attachable"},
 		{"no subnet", network.CreateRequest{Name: "n", IPAM: ipam("", "10.1.1.1", "")}, invalid, "ipam configuration: invalid subnet invalid Prefix"},
 		{"host bits", network.CreateRequest{Name: "n", IPAM: ipam("10.1.1.5/24", "", "")}, invalid, "invalid network config: invalid subnet 10.1.1.5/24: it should be 10.1.1.0/24"},
