@@ -21,6 +21,8 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // world plays the rest of the cluster: a store, the commit of plans, schedule, and agents that take one step at a time.
 type world struct {
+	tick time.Duration // that passes between two passes; scripts stand still
+
 	now     time.Time
 	svc     *cluster.Service
 	specs   map[string]*cluster.Spec
@@ -364,6 +366,7 @@ func (w *world) run(d time.Duration) {
 		w.note(plan)
 		moved := w.stepAll()
 		if moved || !plan.Empty() {
+			w.now = w.now.Add(w.tick)
 			continue
 		}
 		if plan.Wake.IsZero() || plan.Wake.After(end) {
