@@ -58,7 +58,11 @@ func (e *Engine) changeNetworks(ctx context.Context, ref string, change func(c *
 	endpoints := maps.Clone(rec.Endpoints)
 	if len(endpoints) == 0 {
 		endpoints = map[string]*network.EndpointSettings{}
-		if mode := rec.HostConfig.NetworkMode; mode.IsBridge() || mode.IsUserDefined() {
+		if box, ok := e.cfg.Network.Sandbox(rec.ID); ok {
+			for in := range box.Endpoints {
+				endpoints[in] = &network.EndpointSettings{}
+			}
+		} else if mode := rec.HostConfig.NetworkMode; mode.IsBridge() || mode.IsUserDefined() {
 			endpoints[string(mode)] = &network.EndpointSettings{}
 		}
 	}
