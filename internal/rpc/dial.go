@@ -54,8 +54,11 @@ func dialGRPC(ctx context.Context, config *tls.Config, addr string) (*Client, er
 	return &Client{conn: conn, spare: spare, addr: addr}, nil
 }
 
+// connectTime bounds a TCP connect: a machine that lost its power answers nothing, and the kernel would try for minutes.
+const connectTime = 2 * time.Second
+
 func dialTLS(ctx context.Context, config *tls.Config, addr string) (net.Conn, error) {
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	raw, err := (&net.Dialer{Timeout: connectTime}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, cluster.Errorf(errdefs.ErrUnavailable, "connect to manager %s: %v", addr, err)
 	}
