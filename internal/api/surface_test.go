@@ -3,6 +3,7 @@ package api_test
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/moby/moby/api/types/swarm"
@@ -68,9 +69,9 @@ func TestStatusAndWords(t *testing.T) {
 // TestHugeBodyIsRefusedAtOnce: a body of a gigabyte is refused by its announced length, before any of it is read.
 func TestHugeBodyIsRefusedAtOnce(t *testing.T) {
 	r := newRig(t, nil)
-	read := 0
+	var read atomic.Int64 // the client reads it from a goroutine of its own
 	body := readerFunc(func(b []byte) (int, error) {
-		read += len(b)
+		read.Add(int64(len(b)))
 		return len(b), nil
 	})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url+"/services/create", body)
@@ -84,8 +85,8 @@ func TestHugeBodyIsRefusedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusRequestEntityTooLarge || read > 64<<20 {
-		t.Errorf("status %d after %d bytes, want 413 at once", resp.StatusCode, read)
+	if resp.StatusCode != http.StatusRequestEntityTooLarge || read.Load() > 64<<20 {
+		t.Errorf("status %d after %d bytes, want 413 at once", resp.StatusCode, read.Load())
 	}
 }
 

@@ -66,12 +66,6 @@ func (c *Container) remove(ctx context.Context, o RemoveOptions) error {
 	if err := e.unlay(ctx, c); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.removed = true
-	c.rec.State.Status = "removed"
-	close(c.changed)
-	c.changed = make(chan struct{})
-	c.mu.Unlock()
 	e.mu.Lock()
 	delete(e.containers, rec.ID)
 	if e.names[rec.Name] == rec.ID {
@@ -81,6 +75,12 @@ func (c *Container) remove(ctx context.Context, o RemoveOptions) error {
 		delete(e.tasks, rec.TaskID)
 	}
 	e.mu.Unlock()
+	c.mu.Lock() // only now: who waits for the removal may take the name at once
+	c.removed = true
+	c.rec.State.Status = "removed"
+	close(c.changed)
+	c.changed = make(chan struct{})
+	c.mu.Unlock()
 	c.event(events.ActionDestroy, nil)
 	if !o.Volumes {
 		return nil
