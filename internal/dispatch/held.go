@@ -18,7 +18,8 @@ var errRemoved = cluster.Errorf(errdefs.ErrPermissionDenied, "this node was remo
 
 // held is what a session has told its node. It belongs to the session's sender.
 type held struct {
-	full     bool // the node has had the full set
+	full     bool       // the node has had the full set
+	view     store.View // the newest that it was told from: never an older one after it
 	tasks    map[string]heldTask
 	secrets  []*cluster.Secret
 	configs  []*cluster.Config
@@ -41,6 +42,7 @@ func (h *held) update(w *world, nodeID string) (*cluster.Down, []string, error) 
 	if node == nil {
 		return nil, nil, errRemoved
 	}
+	h.view = w.view
 	set := Assignments(w.view, nodeID)
 	down := &cluster.Down{Full: !h.full, Index: w.index}
 	h.updateTasks(w, set.Tasks, down)
@@ -69,6 +71,22 @@ func (h *held) update(w *world, nodeID string) (*cluster.Down, []string, error) 
 		return down, parts.ids, nil
 	}
 	return nil, parts.ids, nil
+}
+
+// newest is w with the newest view that the session may go by. The full set goes by the store itself: a world is some
+// milliseconds behind, and a node that comes back at once would take a task that has run for one that is still to be
+// started. What the parts of w lack of that view comes with the next world.
+func (h *held) newest(w *world, s *store.Store) *world {
+	view := h.view
+	if !h.full {
+		view = s.View()
+	}
+	if view.Index() <= w.view.Index() {
+		return w
+	}
+	n := *w
+	n.view = view
+	return &n
 }
 
 func (h *held) updateTasks(w *world, tasks []*cluster.Task, down *cluster.Down) {

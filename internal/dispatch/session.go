@@ -214,7 +214,7 @@ func (t *term) update(s *session, h *held) (*cluster.Down, error) {
 			m.progress.begin()
 		}
 	})
-	w := t.world.Load()
+	w := h.newest(t.world.Load(), t.store)
 	down, networks, err := h.update(w, s.nodeID)
 	t.progressed(s.nodeID, func(m *member) {
 		if m.session != s {
