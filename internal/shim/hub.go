@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,7 +12,8 @@ import (
 
 // hub sends a container's output to every attached client and takes their input.
 type hub struct {
-	listener net.Listener
+	listener *net.UnixListener
+	file     os.FileInfo     // of the socket
 	once     bool            // the first client to end its input ends the container's
 	closeIn  func()          // ends the container's input for good
 	input    func() *os.File // where input is written; nil: nowhere
@@ -40,7 +42,10 @@ func (h *hub) listen(path string) error {
 	if err != nil {
 		return err
 	}
-	h.listener, h.clients = l, map[*peer]struct{}{}
+	h.listener, h.clients = l.(*net.UnixListener), map[*peer]struct{}{}
+	if h.file, err = os.Lstat(path); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	go h.accept()
 	return nil
 }
@@ -141,7 +146,12 @@ func (h *hub) end() {
 	peers := h.clients
 	h.clients = map[*peer]struct{}{}
 	h.mu.Unlock()
-	h.listener.Close() // removes the socket's file
+	// Close removes the socket's file, unless another shim has put its own there: containerd was killed while it made the
+	// container, and makes it again.
+	if now, err := os.Lstat(h.listener.Addr().String()); err != nil || !os.SameFile(now, h.file) {
+		h.listener.SetUnlinkOnClose(false)
+	}
+	h.listener.Close()
 	for p := range peers {
 		p.conn.Close()
 	}

@@ -148,6 +148,15 @@ func (s *service) busy() bool {
 	return false
 }
 
+// release gives up what the containers have outside of the bundle.
+func (s *service) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.keepers {
+		k.hub.end()
+	}
+}
+
 // Wait answers when the process has ended; for the container itself, when its record and its log are complete too.
 func (s *service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.WaitResponse, error) {
 	res, err := s.TTRPCTaskService.Wait(ctx, r)

@@ -26,6 +26,9 @@ func (e *ender) busy() bool {
 }
 
 func (e *ender) end() {
+	if s := e.service.Load(); s != nil {
+		s.release()
+	}
 	if s := e.down.Load(); s != nil {
 		(*s).Shutdown()
 		return
