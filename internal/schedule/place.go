@@ -51,16 +51,7 @@ type placement struct {
 // Place binds the tasks of g, in their order, and books them in nodes. Each task is in exactly one of the results; a
 // refused task may be tried again in any later pass. Tasks that name a node are placed there or nowhere.
 func Place(g Group, nodes *Nodes) (placed []Binding, refused []Refusal) {
-	pl := &placement{g: g, n: nodes, load: nodes.service(g.ServiceID)}
-	for _, f := range pipeline() {
-		if !f.setTask(nodes, &pl.g) {
-			continue
-		}
-		pl.all = append(pl.all, f)
-		if !static(f) {
-			pl.dynamic = append(pl.dynamic, f)
-		}
-	}
+	pl := newPlacement(g, nodes)
 	placed = make([]Binding, 0, len(g.Tasks))
 	for _, t := range g.Tasks {
 		i, reason := pl.place(t)
@@ -71,6 +62,20 @@ func Place(g Group, nodes *Nodes) (placed []Binding, refused []Refusal) {
 		placed = append(placed, pl.bind(t, i))
 	}
 	return placed, refused
+}
+
+func newPlacement(g Group, nodes *Nodes) *placement {
+	pl := &placement{g: g, n: nodes, load: nodes.service(g.ServiceID)}
+	for _, f := range pipeline() {
+		if !f.setTask(nodes, &pl.g) {
+			continue
+		}
+		pl.all = append(pl.all, f)
+		if !static(f) {
+			pl.dynamic = append(pl.dynamic, f)
+		}
+	}
+	return pl
 }
 
 // place finds the node for one task, or the reason why there is none.
