@@ -43,6 +43,15 @@ type Network interface {
 	Set(ctx context.Context, state cluster.NetworkState) error
 }
 
+// Manager is a connection to one manager, as far as a session needs it. Bodies: *rpc.Client and sim.
+type Manager interface {
+	// Leader asks who leads.
+	Leader(ctx context.Context) (*rpc.LeaderReply, error)
+	// Session opens the node's session, which ends with ctx or with Close.
+	Session(ctx context.Context) (rpc.AgentStream, error)
+	Close() error
+}
+
 // Config says what an agent works with. Identity, Executor and Network must be set.
 type Config struct {
 	// Dir is the agent's own, data-root/agent; empty: nothing is remembered over a restart.
@@ -54,6 +63,11 @@ type Config struct {
 	Network  Network
 	// Managers are where to look first, host:port; more are learnt and remembered.
 	Managers []string
+	// Dial connects to a manager; nil: rpc.Dial with Identity. Only a connection of rpc's own serves calls of the node's
+	// own (Leader), answers and renewals.
+	Dial func(ctx context.Context, addr string) (Manager, error)
+	// Rand is a number of chance below n, for jitter and the order of managers; nil: math/rand/v2's.
+	Rand func(n int64) int64
 	// Call answers a manager's call over the stream that the agent opened back, and returns when it is over; it is
 	// relay.Serve with the node's API handler. nil: calls are not answered.
 	Call func(net.Conn)
@@ -94,6 +108,12 @@ func New(config Config) *Agent {
 	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
+	}
+	if config.Dial == nil {
+		config.Dial = func(ctx context.Context, addr string) (Manager, error) { return rpc.Dial(ctx, config.Identity, addr) }
+	}
+	if config.Rand == nil {
+		config.Rand = rand.Int64N
 	}
 	a := &Agent{config: config, log: config.Log, period: defaultPeriod, changed: make(chan struct{}), renew: make(chan struct{}, 1)}
 	a.reports = newReports()
@@ -146,7 +166,7 @@ func (a *Agent) sessions(ctx context.Context) {
 		if time.Since(began) > steadyTime {
 			delay = firstDelay
 		}
-		timer := time.NewTimer(time.Duration(rand.Int64N(int64(delay))))
+		timer := time.NewTimer(time.Duration(a.config.Rand(int64(delay))))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

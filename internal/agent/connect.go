@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -29,12 +28,13 @@ func (a *Agent) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &session{agent: a, client: client, stream: stream, ctx: ctx, cancel: cancel}
+	own, _ := client.(*rpc.Client)
+	s := &session{agent: a, client: own, stream: stream, ctx: ctx, cancel: cancel}
 	return s.run()
 }
 
 // findLeader asks the managers in turn who leads, in an order of chance so that not all nodes ask the same one.
-func (a *Agent) findLeader(ctx context.Context) (*rpc.Client, error) {
+func (a *Agent) findLeader(ctx context.Context) (Manager, error) {
 	var errs []error
 	for _, addr := range a.managers() {
 		client, err := a.leaderBy(ctx, addr)
@@ -58,7 +58,10 @@ func (a *Agent) managers() []string {
 	for _, p := range a.State().Managers {
 		known = append(known, p.Addr)
 	}
-	rand.Shuffle(len(known), func(i, j int) { known[i], known[j] = known[j], known[i] })
+	for i := len(known) - 1; i > 0; i-- {
+		j := a.config.Rand(int64(i + 1))
+		known[i], known[j] = known[j], known[i]
+	}
 	for _, addr := range a.config.Managers {
 		if !slices.Contains(known, addr) {
 			known = append(known, addr)
@@ -67,10 +70,10 @@ func (a *Agent) managers() []string {
 	return known
 }
 
-func (a *Agent) leaderBy(ctx context.Context, addr string) (*rpc.Client, error) {
+func (a *Agent) leaderBy(ctx context.Context, addr string) (Manager, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	client, err := rpc.Dial(ctx, a.config.Identity, addr)
+	client, err := a.config.Dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -89,5 +92,5 @@ func (a *Agent) leaderBy(ctx context.Context, addr string) (*rpc.Client, error) 
 		return client, nil
 	}
 	client.Close()
-	return rpc.Dial(ctx, a.config.Identity, reply.Addr)
+	return a.config.Dial(ctx, reply.Addr)
 }

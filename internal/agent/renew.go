@@ -5,7 +5,10 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"shoal/internal/ca"
+	"shoal/internal/cluster"
 	"shoal/internal/rpc"
 )
 
@@ -65,11 +68,15 @@ func (a *Agent) renewNow(ctx context.Context) error {
 	defer cancel()
 	client := a.lead()
 	if client == nil {
-		var err error
-		if client, err = a.findLeader(ctx); err != nil {
+		found, err := a.findLeader(ctx)
+		if err != nil {
 			return err
 		}
-		defer client.Close()
+		defer found.Close()
+		var ours bool
+		if client, ours = found.(*rpc.Client); !ours {
+			return cluster.Errorf(errdefs.ErrNotImplemented, "this connection to the leader renews no certificates")
+		}
 	}
 	bundle, err := rpc.Renew(ctx, client, a.config.Identity)
 	if err != nil {

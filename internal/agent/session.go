@@ -23,7 +23,7 @@ const (
 // session is one session with the leader.
 type session struct {
 	agent  *Agent
-	client *rpc.Client
+	client *rpc.Client // nil: the connection is not rpc's own
 	stream rpc.AgentStream
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -201,7 +201,7 @@ func (s *session) silence() error {
 
 // call opens the stream that the manager asked for and has it answered.
 func (s *session) call(id string) {
-	if s.agent.config.Call == nil {
+	if s.agent.config.Call == nil || s.client == nil {
 		return
 	}
 	conn, err := s.client.Answer(s.ctx, id)

@@ -86,7 +86,7 @@ func (l *leadership) make(f func(*Tx) error) (*batch, uint64, error) {
 		return nil, 0, ErrNotLeader
 	}
 	l.refresh()
-	tx := &Tx{state: l.spec, now: time.Now().UTC()}
+	tx := &Tx{state: l.spec, now: l.store.clock().UTC()}
 	finished := false
 	defer func() {
 		if !finished { // an error, or a panic of f

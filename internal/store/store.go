@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Store holds the applied state, and while it leads, the speculative state that transactions are made on.
@@ -11,14 +12,18 @@ type Store struct {
 	applied atomic.Pointer[state]
 	history history
 	lead    atomic.Pointer[leadership] // nil: follower
+	clock   func() time.Time
 
 	mu       sync.Mutex // serialises changes of the applied state
 	inflight *batch     // guarded by mu; this node's entry that has been proposed and not yet answered
 }
 
 // New returns an empty store at index 0, a follower.
-func New() *Store {
-	s := &Store{}
+func New() *Store { return NewWithClock(time.Now) }
+
+// NewWithClock returns an empty store whose transactions have their times from another clock than time.Now.
+func NewWithClock(now func() time.Time) *Store {
+	s := &Store{clock: now}
 	s.applied.Store(newState())
 	return s
 }
