@@ -27,6 +27,8 @@ type Task struct {
 	Generic      []swarm.GenericResource `json:",omitempty"` // generic resources given to the task
 	JobIteration uint64                  `json:",omitempty"`
 
+	// Moving says that the task, which runs, is to be replaced on another node so that its service spreads better.
+	Moving bool `json:",omitempty"`
 	// LeftIndex is the store index at which the task left load balancing; 0 while it may be in it. SIGTERM waits until
 	// all READY nodes have applied it.
 	LeftIndex uint64 `json:",omitempty"`

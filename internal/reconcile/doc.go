@@ -34,4 +34,8 @@
 //
 // Tasks of global modes, and of sticky services ([StickyLabel]), are created with the NodeID that they must go to; they
 // wait, PENDING, for that node alone.
+//
+// A service with [RebalanceLabel] lets running tasks go elsewhere. [Movable] says which of them may go now, the caller
+// sets Moving on those for which schedule finds a better place, and the next plan replaces them as it does tasks of a
+// drained node; a move that fails is called off and the running task stays.
 package reconcile

@@ -38,7 +38,10 @@ func drawSpec(t *rapid.T, s *swarm.ServiceSpec) {
 			c.Delay = rapid.SampledFrom([]time.Duration{0, 10 * time.Second}).Draw(t, "delay")
 			s.UpdateConfig = &c
 		case 6:
-			s.Labels = map[string]string{DrainLabel: rapid.SampledFrom([]string{"0s", "1s"}).Draw(t, "drain")}
+			s.Labels = map[string]string{
+				DrainLabel:     rapid.SampledFrom([]string{"0s", "1s"}).Draw(t, "drain"),
+				RebalanceLabel: rapid.SampledFrom([]string{"", "true"}).Draw(t, "rebalance"),
+			}
 		case 7:
 			s.EndpointSpec = rapid.SampledFrom([]*swarm.EndpointSpec{nil, {Ports: []swarm.PortConfig{{Protocol: "tcp", PublishedPort: 80, PublishMode: swarm.PortConfigPublishModeHost}}}}).Draw(t, "ports")
 		}
@@ -58,7 +61,7 @@ func drawMode(t *rapid.T) swarm.ServiceMode {
 
 // event lets one thing happen.
 func (w *world) event(t *rapid.T) {
-	switch rapid.IntRange(0, 12).Draw(t, "event") {
+	switch rapid.IntRange(0, 13).Draw(t, "event") {
 	case 0, 1, 2, 3:
 		w.pass()
 	case 4, 5:
@@ -84,6 +87,12 @@ func (w *world) event(t *rapid.T) {
 	case 12:
 		if !isJob(w.svc) {
 			w.rollback()
+		}
+	case 13: // whatever was chosen to move, and whether it was wise
+		for _, task := range w.sorted() {
+			if task.Slot > 0 && !isJob(w.svc) && task.Status.State == swarm.TaskStateRunning && task.LeftAt.IsZero() && rapid.Bool().Draw(t, "moves") {
+				w.change(task.ID, func(t *cluster.Task) { t.Moving = true })
+			}
 		}
 	}
 }

@@ -180,6 +180,8 @@ func configure(t *testing.T, d *datadriven.TestData, s *swarm.ServiceSpec) {
 			restart().Delay = &length
 		case "drain":
 			s.Labels = map[string]string{DrainLabel: v}
+		case "rebalance":
+			s.Labels = map[string]string{DrainLabel: "0s", RebalanceLabel: "true"}
 		case "sticky":
 			s.Labels = map[string]string{DrainLabel: "0s", StickyLabel: v}
 		case "constraint":

@@ -33,10 +33,11 @@ func differInPlacement(a, b *cluster.Spec) bool {
 	return reflect.DeepEqual(ta, tb) && reflect.DeepEqual(a.HostPorts, b.HostPorts)
 }
 
-// displaced says whether a task must leave its node: the node is drained, or no longer meets the task's constraints.
+// displaced says whether a task must leave its node: the node is drained, no longer meets the task's constraints, or the
+// service spreads better without it there.
 func (p *planner) displaced(it *item) bool {
 	return it.node != nil && !it.homed() &&
-		(it.node.Spec.Availability == swarm.NodeAvailabilityDrain || !p.matches(it.SpecID, it.node))
+		(it.Moving || it.node.Spec.Availability == swarm.NodeAvailabilityDrain || !p.matches(it.SpecID, it.node))
 }
 
 // best is the task that stands for the slot: what is up to date and well placed before what runs, the older of equals.
@@ -77,6 +78,7 @@ func (p *planner) fill(s *slot, r *rollout) {
 	if r.picked[s] {
 		return
 	}
+	p.callOff(s)
 	best := s.best(p)
 	if best == nil {
 		p.refill(s, p.specFor(s, r))

@@ -22,6 +22,7 @@ type rollout struct {
 	rolledBack bool // this pass has turned it into a rollback: nothing else until the next
 	attempts   map[*slot]*item
 	picked     map[*slot]bool
+	untouched  bool // a slot is out of date and the update has not come to it
 	noted      string
 }
 
@@ -63,6 +64,7 @@ func (p *planner) rollout(targets []*slot) *rollout {
 			busy++
 		}
 	}
+	r.untouched = slices.ContainsFunc(dirty, func(s *slot) bool { return r.attempts[s] == nil })
 	if !r.rolling || p.failure(r, failed, total) {
 		return r
 	}
@@ -199,7 +201,7 @@ func (s *slot) serving(p *planner) int {
 // complete ends an update that has come to all slots, whose tasks were watched for the monitor time, and of whose old
 // tasks none is left running.
 func (p *planner) complete(r *rollout, targets []*slot) {
-	if !r.rolling || len(r.picked) > 0 {
+	if !r.rolling || r.untouched {
 		return
 	}
 	for _, s := range targets {

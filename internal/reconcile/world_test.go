@@ -301,6 +301,21 @@ func (w *world) place() {
 	}
 }
 
+// rebalance marks the tasks that are to move, as the manager does between plans, and says when to ask again.
+func (w *world) rebalance() (moves bool, wake time.Time) {
+	tasks, most, wake := Movable(w.input())
+	if len(tasks) == 0 {
+		return false, wake
+	}
+	spec := func(id string) *cluster.Spec { return w.specs[id] }
+	nodes := schedule.NewNodes(w.nodes, slices.Values(w.sorted()), spec, w.now)
+	chosen := schedule.Rebalance(schedule.Group{Spec: spec(w.svc.SpecID), ServiceID: "svc", Tasks: tasks}, most, nodes)
+	for _, t := range chosen {
+		w.change(t.ID, func(t *cluster.Task) { t.Moving = true })
+	}
+	return len(chosen) > 0, time.Time{}
+}
+
 func (w *world) change(id string, change func(*cluster.Task)) {
 	t := *w.tasks[id]
 	change(&t)
@@ -321,6 +336,8 @@ func (w *world) step(t *cluster.Task) bool {
 	case !w.reachable(t.NodeID) || cluster.Terminal(t.Status.State) || state < cluster.Rank(swarm.TaskStateAssigned):
 	case desired >= cluster.Rank(swarm.TaskStateShutdown):
 		next = swarm.TaskStateShutdown
+	case w.node(t.NodeID).Spec.Labels["bad"] == "yes" && state < cluster.Rank(swarm.TaskStateRunning):
+		next = swarm.TaskStateRejected
 	case state < cluster.Rank(swarm.TaskStateReady):
 		next = swarm.TaskStateReady
 	case state == cluster.Rank(swarm.TaskStateReady) && desired > state:
@@ -369,15 +386,24 @@ func (w *world) run(d time.Duration) {
 			w.now = w.now.Add(w.tick)
 			continue
 		}
-		if plan.Wake.IsZero() || plan.Wake.After(end) {
-			w.now = end
+		moves, wake := w.rebalance()
+		if moves {
+			continue
+		}
+		if wake.IsZero() || !plan.Wake.IsZero() && plan.Wake.Before(wake) {
+			wake = plan.Wake
+		}
+		if wake.IsZero() || wake.After(end) {
+			if w.now.Before(end) { // ticks may have gone beyond it
+				w.now = end
+			}
 			return
 		}
-		if !plan.Wake.After(w.now) {
+		if !wake.After(w.now) {
 			w.fail("an empty plan asks to be made again at once")
 			return
 		}
-		w.now = plan.Wake
+		w.now = wake
 	}
 	w.fail("no rest after 10,000 passes")
 }
