@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"shoal/internal/cluster"
+	"shoal/internal/reconcile"
 	"shoal/internal/store"
 )
 
@@ -236,7 +237,8 @@ func either(a, b any) any {
 	return a
 }
 
-// concerned are the services that a change of a node may concern: those with tasks there, and those that follow nodes.
+// concerned are the services that a change of a node may concern: those with tasks there, those that follow nodes, and
+// those that want to be spread again.
 func concerned(v store.View, nodeID string) []string {
 	var ids []string
 	for t := range store.Tasks.By(v, store.TaskNode, nodeID) {
@@ -245,7 +247,7 @@ func concerned(v store.View, nodeID string) []string {
 		}
 	}
 	for s := range store.Services.All(v) {
-		if s.Spec.Mode.Global != nil || s.Spec.Mode.GlobalJob != nil {
+		if s.Spec.Mode.Global != nil || s.Spec.Mode.GlobalJob != nil || reconcile.Rebalances(s) {
 			ids = append(ids, s.ID)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/cluster"
+	"shoal/internal/reconcile"
 	"shoal/internal/store"
 	"shoal/internal/store/storetest"
 )
@@ -158,6 +159,85 @@ func TestALostNodesTasksGoElsewhereAtOnce(t *testing.T) {
 			if task.NodeID != "n2" {
 				t.Errorf("slot %d is on %s", task.Slot, task.NodeID)
 			}
+		}
+	})
+}
+
+// carryOut lets the nodes carry out what is asked of the service's tasks, until nothing more is.
+func (r *rig) carryOut(service string) {
+	r.t.Helper()
+	for again := true; again; {
+		again = false
+		for task := range store.Tasks.By(r.s.View(), store.TaskService, service) {
+			switch {
+			case cluster.Terminal(task.Status.State) || task.NodeID == "":
+			case cluster.Rank(task.DesiredState) > cluster.Rank(swarm.TaskStateRunning):
+				r.report(task, swarm.TaskStateShutdown)
+				again = true
+			case task.DesiredState == swarm.TaskStateRunning && task.Status.State != swarm.TaskStateRunning:
+				r.report(task, swarm.TaskStateRunning)
+				again = true
+			}
+		}
+	}
+}
+
+func (r *rig) label(service, key, value string) {
+	r.t.Helper()
+	r.update(func(tx *store.Tx) {
+		s := *store.Services.Get(tx, service)
+		s.Spec.Labels = map[string]string{key: value}
+		store.Services.Put(tx, &s)
+	})
+}
+
+func (r *rig) counts(service string) map[string]int {
+	on := map[string]int{}
+	for _, task := range r.tasks(service) {
+		on[task.NodeID]++
+	}
+	return on
+}
+
+func TestAJoinedNodeGetsItsShareOfServicesThatWantIt(t *testing.T) {
+	lead(t, func(r *rig) {
+		r.node("n1", nil)
+		r.service("web", 4, nil)
+		r.service("db", 2, nil)
+		r.carryOut("web")
+		r.carryOut("db")
+		r.label("web", reconcile.RebalanceLabel, "true")
+		r.wait(time.Minute)
+		r.node("n2", nil)
+		for range 4 { // each move waits until the one before it has been steady for the monitor time
+			r.carryOut("web")
+			r.wait(10 * time.Second)
+		}
+		if on := r.counts("web"); on["n1"] != 2 || on["n2"] != 2 {
+			t.Errorf("web: %v, want two on each", on)
+		}
+		if on := r.counts("db"); on["n1"] != 2 {
+			t.Errorf("db, which has no such label, moved: %v", on)
+		}
+		before := r.s.Index()
+		r.wait(time.Hour)
+		if after := r.s.Index(); after != before {
+			t.Errorf("%d more transactions after all was spread", after-before)
+		}
+	})
+}
+
+// A node that fell often gets nothing for a while; what waits for it is looked at again when that is over.
+func TestATaskWaitsForANodeToRest(t *testing.T) {
+	lead(t, func(r *rig) {
+		r.node("n1", func(n *cluster.Node) { n.Falls = []time.Time{time.Now().Add(-2 * time.Second), time.Now()} })
+		r.service("web", 1, nil)
+		if task := r.tasks("web")[0]; task.NodeID != "" || task.Status.Err == "" {
+			t.Fatalf("the task is on %q: %s", task.NodeID, task.Status.Err)
+		}
+		r.wait(6 * time.Second)
+		if task := r.tasks("web")[0]; task.NodeID != "n1" {
+			t.Errorf("the task still waits: %s", task.Status.Err)
 		}
 	})
 }

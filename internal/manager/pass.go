@@ -40,20 +40,15 @@ func newPass(tx *store.Tx, applied uint64, log *slog.Logger) *pass {
 	}
 }
 
-// run reconciles the services, then gives addresses and nodes to what they lack.
+// run reconciles the services, then gives addresses and nodes to what they lack, and at last moves tasks of those that
+// want to be spread again.
 func (p *pass) run(services []string) error {
 	for _, id := range services {
 		p.reconcile(id)
 	}
-	if len(p.waiting) > 0 {
-		p.allocate()
-		p.place()
-		for _, t := range p.waiting {
-			if p.changed[t] { // writing an unchanged task would wake the next pass for nothing, without end
-				store.Tasks.Put(p.tx, t)
-			}
-		}
-	}
+	p.provide()
+	p.rebalance(services)
+	p.wakeRested()
 	for _, id := range p.reaped {
 		controlplane.DropUnusedSpec(p.tx, id)
 	}
@@ -61,14 +56,34 @@ func (p *pass) run(services []string) error {
 	return nil
 }
 
+// provide gives addresses and nodes to the waiting tasks.
+func (p *pass) provide() {
+	if len(p.waiting) == 0 {
+		return
+	}
+	p.allocate()
+	p.place()
+	for _, t := range p.waiting {
+		if p.changed[t] { // writing an unchanged task would wake the next pass for nothing, without end
+			store.Tasks.Put(p.tx, t)
+		}
+	}
+	p.waiting = nil
+}
+
 func (p *pass) spec(id string) *cluster.Spec { return store.Specs.Get(p.tx, id) }
 
+// input is what reconcile reads of a service now.
+func (p *pass) input(id string) reconcile.Input {
+	return reconcile.Input{
+		Service: store.Services.Get(p.tx, id), Specs: p.spec, Tasks: slices.Collect(store.Tasks.By(p.tx, store.TaskService, id)),
+		Nodes: p.nodes, History: p.history, Applied: p.applied, Index: p.tx.Index(), Now: p.tx.Now(), NewID: cluster.NewID,
+	}
+}
+
 func (p *pass) reconcile(id string) {
-	tasks := slices.Collect(store.Tasks.By(p.tx, store.TaskService, id))
-	plan := reconcile.Service(reconcile.Input{
-		Service: store.Services.Get(p.tx, id), Specs: p.spec, Tasks: tasks, Nodes: p.nodes, History: p.history,
-		Applied: p.applied, Index: p.tx.Index(), Now: p.tx.Now(), NewID: cluster.NewID,
-	})
+	in := p.input(id)
+	plan := reconcile.Service(in)
 	changed := make(map[string]*cluster.Task, len(plan.Update)+len(plan.Delete))
 	for _, t := range plan.Update {
 		store.Tasks.Put(p.tx, t)
@@ -88,7 +103,7 @@ func (p *pass) reconcile(id string) {
 		p.log.Debug("plan", "service", id, "create", len(plan.Create), "update", len(plan.Update), "delete", len(plan.Delete))
 	}
 	p.wake[id] = plan.Wake
-	for _, t := range tasks {
+	for _, t := range in.Tasks {
 		if now, ok := changed[t.ID]; ok {
 			t = now
 		}
@@ -133,7 +148,7 @@ func (p *pass) allocate() {
 
 // place books a node for every waiting task that has its addresses, group by group.
 func (p *pass) place() {
-	nodes := schedule.NewNodes(p.nodes, store.Tasks.All(p.tx), p.spec, p.tx.Now())
+	nodes := p.stock()
 	type key struct{ service, spec string }
 	groups := map[key][]*cluster.Task{}
 	var order []key
@@ -148,18 +163,13 @@ func (p *pass) place() {
 		groups[k] = append(groups[k], t)
 	}
 	for _, k := range order {
-		spec := p.spec(k.spec)
-		if spec == nil {
+		if p.spec(k.spec) == nil {
 			for _, t := range groups[k] {
 				p.refuse(t, swarm.TaskStatePending, fmt.Sprintf("spec %s of the task is gone: update the service", k.spec))
 			}
 			continue
 		}
-		g := schedule.Group{Spec: spec, ServiceID: k.service, Tasks: groups[k]}
-		if s := store.Services.Get(p.tx, k.service); s != nil {
-			g.Binpack = s.Spec.Labels[schedule.StrategyLabel] == "binpack"
-		}
-		placed, refused := schedule.Place(g, nodes)
+		placed, refused := schedule.Place(p.group(k.service, k.spec, groups[k]), nodes)
 		for _, b := range placed {
 			b.Task.NodeID, b.Task.Generic = b.NodeID, b.Generic
 			p.set(b.Task, swarm.TaskStateAssigned, "scheduler assigned task to node", "")
@@ -168,6 +178,20 @@ func (p *pass) place() {
 			p.refuse(r.Task, swarm.TaskStatePending, r.Reason)
 		}
 	}
+}
+
+// stock is what the nodes have left now.
+func (p *pass) stock() *schedule.Nodes {
+	return schedule.NewNodes(p.nodes, store.Tasks.All(p.tx), p.spec, p.tx.Now())
+}
+
+// group is some tasks of a service and a spec, which is there, as schedule takes them.
+func (p *pass) group(service, spec string, tasks []*cluster.Task) schedule.Group {
+	g := schedule.Group{Spec: p.spec(spec), ServiceID: service, Tasks: tasks}
+	if s := store.Services.Get(p.tx, service); s != nil {
+		g.Binpack = s.Spec.Labels[schedule.StrategyLabel] == "binpack"
+	}
+	return g
 }
 
 // set moves a task on; a task that stays as it was keeps its time stamp.
