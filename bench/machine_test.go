@@ -41,13 +41,20 @@ func subjects(tb testing.TB) []subject {
 // node is one machine with a running daemon, and a registry with the sample image in its reach.
 type node struct {
 	*playground.Machine
-	api      engineAPI
-	registry string
-	end      func()
+	playground *playground.Playground
+	api        engineAPI
+	registry   string
+	end        func()
 }
 
 // boot makes a machine with a network namespace, a /run and a disk of its own, and starts the daemon in it. Remove it with end.
 func boot(tb testing.TB, ctx context.Context, s subject) *node {
+	tb.Helper()
+	return bootAll(tb, ctx, s, 1)[0]
+}
+
+// bootAll makes machines that reach each other. The end of any of them removes all.
+func bootAll(tb testing.TB, ctx context.Context, s subject, machines int) []*node {
 	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Fatal("must be root: daemons run containers")
@@ -61,24 +68,26 @@ func boot(tb testing.TB, ctx context.Context, s subject) *node {
 	must(tb, err)
 	p, err := playground.New(playground.Config{Dir: filepath.Join(dir, "p"), Shoal: shoalBinary, Tied: true})
 	must(tb, err)
-	var once sync.Once
-	n := &node{registry: p.Registry(), end: func() {
-		once.Do(func() {
-			if err := p.Remove(); err != nil {
-				tb.Error(err)
-			}
-			os.RemoveAll(dir)
-		})
-	}}
-	tb.Cleanup(n.end) // after a Fatal
+	end := sync.OnceFunc(func() {
+		if err := p.Remove(); err != nil {
+			tb.Error(err)
+		}
+		os.RemoveAll(dir)
+	})
+	tb.Cleanup(end) // after a Fatal
 	must(tb, p.StartRegistry(ctx))
-	n.Machine, err = p.Machine(1)
-	must(tb, err)
-	must(tb, n.Boot())
-	must(tb, n.favour())
-	n.api = dialEngine(n.Socket())
-	must(tb, s.start(ctx, p, n.Machine))
-	return n
+	nodes := make([]*node, machines)
+	for i := range nodes {
+		n := &node{playground: p, registry: p.Registry(), end: end}
+		n.Machine, err = p.Machine(i + 1)
+		must(tb, err)
+		must(tb, n.Boot())
+		must(tb, n.favour())
+		n.api = dialEngine(n.Socket())
+		must(tb, s.start(ctx, p, n.Machine))
+		nodes[i] = n
+	}
+	return nodes
 }
 
 // swarm makes the node a swarm of one and pulls the sample image. It returns the image's pinned reference.

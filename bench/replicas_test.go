@@ -13,20 +13,7 @@ const replicas = 50
 // BenchmarkReplicas creates a service of 50 replicas and waits until all run, on each daemon in turn, each time on a fresh
 // machine. It reports the medians of its rounds (-benchtime 3x: three) and Shoal's part of docker.io's time.
 func BenchmarkReplicas(b *testing.B) {
-	all := subjects(b)
-	took := map[string][]time.Duration{}
-	for b.Loop() {
-		for _, s := range all {
-			took[s.name] = append(took[s.name], timeReplicas(b, s))
-		}
-	}
-	for name, times := range took {
-		b.ReportMetric(median(times).Seconds(), name+"-s")
-	}
-	if d := took["docker.io"]; len(d) > 0 {
-		b.ReportMetric(median(took[shoal.name]).Seconds()/median(d).Seconds(), "ratio")
-	}
-	b.ReportMetric(0, "ns/op")
+	compare(b, func(s subject) time.Duration { return timeReplicas(b, s) })
 }
 
 func timeReplicas(b *testing.B, s subject) time.Duration {
