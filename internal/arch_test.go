@@ -42,6 +42,7 @@ var rooms = []struct {
 	{"store", "objects and transactions: no Raft in it"},
 	{"reconcile allocate", "decisions: pure functions of what they are given"},
 	{"schedule", "a decision too; reconcile asks it where a task still fits"},
+	{"backup", "a file's format: what is in it is the daemon's to say"},
 	{"cluster", "the leaf: the types that everybody shares"},
 	{"sample shim", "alone: a demonstration image, and a process that must start in milliseconds"},
 }

@@ -16,6 +16,7 @@ type fsm struct {
 	log    *slog.Logger
 	failed func(error) // called once, when an entry could not be understood
 	err    error
+	ahead  uint64 // how far snapshots are ahead of the store's index; not 0 only in Recover
 }
 
 // Apply returns the store's error, or nil.
@@ -53,7 +54,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
-	return snapshot{f.store.Snapshot()}, nil
+	return snapshot{f.store.Snapshot().Ahead(f.ahead)}, nil
 }
 
 func (f *fsm) Restore(r io.ReadCloser) error {

@@ -218,7 +218,8 @@ func At(address string) raft.Transport {
 
 // Recover rewrites the state in config.Dir, while nobody has it open, so that this node is the only voter: what it has
 // in its log counts as committed. It is for a cluster that has lost its majority for good. The other managers must never
-// come back with their old state.
+// come back with their old state. The store's index jumps far ahead, since others may have written entries that this
+// node has not seen.
 func Recover(config Config) error {
 	config.Store = store.New() // replayed into, and thrown away
 	c, err := config.withDefaults()
@@ -234,7 +235,7 @@ func Recover(config Config) error {
 		err = cluster.Errorf(errdefs.ErrFailedPrecondition, "there is no raft state in %s to recover", c.Dir)
 	}
 	if err == nil {
-		f := &fsm{store: c.Store, log: c.Log, failed: func(error) {}}
+		f := &fsm{store: c.Store, log: c.Log, failed: func(error) {}, ahead: leap}
 		err = raft.RecoverCluster(c.raft(), f, d.log, d.log, d.snaps, c.Transport, only(c))
 		err = errors.Join(err, f.err)
 	}

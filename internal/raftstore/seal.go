@@ -125,6 +125,10 @@ func mark(dir, path string, s *Sealer) error {
 	if s != nil {
 		marker = s.seal([]byte(markerText), nil)
 	}
+	return writeMarker(dir, path, marker)
+}
+
+func writeMarker(dir, path string, marker []byte) error {
 	tmp, err := os.CreateTemp(dir, markerFile+"-*")
 	if err != nil {
 		return err

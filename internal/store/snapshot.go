@@ -45,6 +45,14 @@ type Snapshot struct{ View }
 // Snapshot takes the applied state, in constant time.
 func (s *Store) Snapshot() Snapshot { return Snapshot{s.View()} }
 
+// Ahead is the same objects at an index that is n higher: what begins again from an older state must not give out indexes
+// a second time.
+func (s Snapshot) Ahead(n uint64) Snapshot {
+	next := *s.state
+	next.index += n
+	return Snapshot{View{&next}}
+}
+
 // WriteTo streams the snapshot to w and returns the bytes written. It needs no more memory than one object takes.
 func (s Snapshot) WriteTo(w io.Writer) (int64, error) {
 	out := &summer{w: bufio.NewWriterSize(w, 1<<16), sum: sha256.New()}
