@@ -28,6 +28,7 @@ type situation struct {
 	confirmed bool // a manager has named it since this agent started
 	container bool // there is, or may be, a container
 	stopped   bool // and it is known not to run
+	failed    bool // it has failed, which is reported when its container has stopped
 }
 
 // next says what to do about a task. It is pure: the whole of a task's life on its node is in it.
@@ -52,7 +53,7 @@ func next(s situation) action {
 		}
 		return rest
 	}
-	if cluster.Rank(s.desired) > cluster.Rank(swarm.TaskStateComplete) {
+	if s.failed || cluster.Rank(s.desired) > cluster.Rank(swarm.TaskStateComplete) {
 		return stop
 	}
 	switch s.state {

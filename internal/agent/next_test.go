@@ -39,6 +39,7 @@ func TestNext(t *testing.T) {
 		{"stopped", situation{state: shutdown, desired: shutdown, confirmed: true, container: true, stopped: true}, rest},
 		{"failed, still runs", situation{state: failed, desired: running, confirmed: true, container: true}, stop},
 		{"failed", situation{state: failed, desired: running, confirmed: true, container: true, stopped: true}, rest},
+		{"unhealthy, still runs", situation{state: running, desired: running, confirmed: true, container: true, failed: true}, stop},
 		{"to remove", situation{state: running, desired: gone, confirmed: true, container: true}, stop},
 		{"to remove, stopped", situation{state: running, desired: gone, confirmed: true, container: true, stopped: true}, remove},
 		{"removed", situation{state: shutdown, desired: gone, confirmed: true}, rest},
@@ -62,10 +63,11 @@ func TestNextNeverStartsUnconfirmed(t *testing.T) {
 			state: rapid.SampledFrom(states).Draw(t, "state"), desired: rapid.SampledFrom(desires).Draw(t, "desired"),
 			gone: rapid.Bool().Draw(t, "gone"), confirmed: rapid.Bool().Draw(t, "confirmed"),
 			container: rapid.Bool().Draw(t, "container"), stopped: rapid.Bool().Draw(t, "stopped"),
+			failed: rapid.Bool().Draw(t, "failed"),
 		}
 		for range 10 {
 			do := next(s)
-			if (do == prepare || do == start) && (!s.confirmed || s.gone || cluster.Terminal(s.state) || cluster.Rank(s.desired) > cluster.Rank(swarm.TaskStateComplete)) {
+			if (do == prepare || do == start) && (!s.confirmed || s.gone || s.failed || cluster.Terminal(s.state) || cluster.Rank(s.desired) > cluster.Rank(swarm.TaskStateComplete)) {
 				t.Fatalf("%+v: %v", s, do)
 			}
 			switch do {

@@ -22,6 +22,7 @@ type task struct {
 	want      cluster.Assignment
 	situation situation
 	status    swarm.TaskStatus
+	failure   swarm.TaskStatus   // of a situation that says failed
 	active    bool               // its goroutine lives
 	doing     action             // what it does
 	interrupt context.CancelFunc // ends that
@@ -136,7 +137,7 @@ func (t *task) start(ctx context.Context) {
 	case ctx.Err() != nil:
 	case err != nil:
 		status.State, status.Message, status.Err = swarm.TaskStateFailed, "starting", err.Error()
-		t.enter(status) // its container, if one runs, is stopped next
+		t.fail(status)
 	default:
 		status.State, status.Message, status.Err = swarm.TaskStateRunning, "started", ""
 		t.enter(status)
@@ -155,9 +156,24 @@ func (t *task) watch(ctx context.Context) (again bool) {
 		t.tasks.agent.log.Warn("task cannot be waited for; trying again", "task", t.id, "err", err)
 		return true
 	}
-	t.learn(func(s *situation) { s.stopped = !exit.Unhealthy })
+	if exit.Unhealthy {
+		t.fail(t.ended(exit))
+		return false
+	}
+	t.learn(func(s *situation) { s.stopped = true })
 	t.enter(t.ended(exit))
 	return false
+}
+
+// fail has a task stopped whose container may still run: it is reported failed when that is over, since another task
+// may run in its slot from then on.
+func (t *task) fail(s swarm.TaskStatus) {
+	if s.Timestamp.IsZero() {
+		s.Timestamp = time.Now().UTC()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failure, t.situation.failed = s, true
 }
 
 // ended is the status of a task whose container ended so.
@@ -224,9 +240,15 @@ func (t *task) remove(ctx context.Context) (again bool) {
 	return false
 }
 
-// shut reports that the task was shut down, if it has not ended by itself.
+// shut reports that the task was shut down, or how it had failed, if it has not ended by itself.
 func (t *task) shut() {
 	t.mu.Lock()
+	if t.situation.failed {
+		s := t.failure
+		t.mu.Unlock()
+		t.enter(s)
+		return
+	}
 	s := swarm.TaskStatus{State: swarm.TaskStateShutdown, Message: "shutdown"}
 	if t.status.ContainerStatus != nil {
 		s.ContainerStatus = new(*t.status.ContainerStatus)
