@@ -61,7 +61,7 @@ func (t *term) look(ctx context.Context) error {
 		return nil
 	}
 	slices.Sort(down)
-	return t.fall(ctx, down, now)
+	return t.fall(ctx, down)
 }
 
 // probe finds out whether a silent node's machine lives, beside the rest.
@@ -85,7 +85,7 @@ func (t *term) probe(ctx context.Context, nodeID string) {
 }
 
 // fall writes that nodes are DOWN.
-func (t *term) fall(ctx context.Context, ids []string, now time.Time) error {
+func (t *term) fall(ctx context.Context, ids []string) error {
 	t.dispatcher.config.Log.Warn("nodes are down", "nodes", ids)
 	_, err := t.store.Update(ctx, func(tx *store.Tx) error {
 		for _, id := range ids {
@@ -95,7 +95,7 @@ func (t *term) fall(ctx context.Context, ids []string, now time.Time) error {
 			}
 			n := *have
 			n.Status.State, n.Status.Message = swarm.NodeStateDown, "heartbeat failure"
-			n.Falls = fallen(n.Falls, now)
+			n.Falls = fallen(n.Falls, tx.Now())
 			store.Nodes.Put(tx, &n)
 		}
 		return nil

@@ -165,7 +165,7 @@ func (t *term) heard(s *session, up *cluster.Up) error {
 		})
 	}
 	if len(up.Statuses) > 0 {
-		return t.reports.put(s.ctx, report{nodeID: s.nodeID, up: up, at: now, done: func(err error) {
+		return t.reports.put(s.ctx, report{nodeID: s.nodeID, up: up, at: t.store.Now(), done: func(err error) {
 			if err != nil {
 				s.cancel(err) // the node sends them again in its next session
 				return

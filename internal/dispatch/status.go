@@ -27,7 +27,7 @@ const (
 type report struct {
 	nodeID string
 	up     *cluster.Up
-	at     time.Time   // it came
+	at     time.Time   // it came, by the cluster's time
 	done   func(error) // nil: it is in the store
 }
 
@@ -167,7 +167,7 @@ func news(t *cluster.Task, nodeID string, s swarm.TaskStatus) bool {
 	return !reflect.DeepEqual(a, b)
 }
 
-// timestamp puts a node's time into this manager's clock: the node's clock gives only how old the status was when it
+// timestamp puts a node's time into the cluster's: the node's clock gives only how old the status was when it
 // was sent.
 func timestamp(at time.Time, one report) time.Time {
 	if at.IsZero() || one.up.Sent.IsZero() {

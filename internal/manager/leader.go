@@ -15,16 +15,14 @@ import (
 	"shoal/internal/store"
 )
 
-// Config says what a manager works with. Now and Log may be nil; all else must be set.
+// Config says what a manager works with. Log may be nil; all else must be set.
 type Config struct {
 	Store *store.Store
 	// Applied is the lowest index of the network state that all READY nodes have applied.
 	Applied func() uint64
 	// Moved returns a channel that is closed when Applied changes.
 	Moved func() <-chan struct{}
-	// Now is the clock, the same as the store's; time.Now when nil.
-	Now func() time.Time
-	Log *slog.Logger
+	Log   *slog.Logger
 }
 
 // Manager runs passes while its node leads.
@@ -49,9 +47,6 @@ func Lead(ctx context.Context, cfg Config) error {
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
-	}
-	if m.cfg.Now == nil {
-		m.cfg.Now = time.Now
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	watching := make(chan error, 1)
@@ -117,14 +112,14 @@ func (m *Manager) run(ctx context.Context) error {
 		if at := m.wake.next(); at.IsZero() {
 			timer.Stop()
 		} else {
-			timer.Reset(max(0, at.Sub(m.cfg.Now())))
+			timer.Reset(max(0, at.Sub(m.cfg.Store.Now())))
 		}
 	}
 }
 
 // once looks at all services that are due. Services that a failed commit touched stay due.
 func (m *Manager) once(ctx context.Context) error {
-	ids := m.due(m.cfg.Now())
+	ids := m.due(m.cfg.Store.Now())
 	if len(ids) == 0 {
 		return nil
 	}
@@ -135,7 +130,7 @@ func (m *Manager) once(ctx context.Context) error {
 	})
 	if err != nil {
 		for _, id := range ids {
-			m.wake.later(id, m.cfg.Now().Add(retryAfter))
+			m.wake.later(id, m.cfg.Store.Now().Add(retryAfter))
 		}
 		return fmt.Errorf("pass over %d services: %w", len(ids), err)
 	}

@@ -24,6 +24,8 @@ type leadership struct {
 	ctx      context.Context // ends with the leadership
 	cancel   context.CancelFunc
 	kick     chan struct{} // capacity 1: there is something to propose
+	began    time.Time     // by the store's clock
+	ahead    time.Duration // how far the newest transaction was ahead of that clock then
 
 	mu      sync.Mutex // serialises transactions
 	spec    *state     // applied state and everything that is waiting or on its way
@@ -54,7 +56,8 @@ func (b *batch) is(entry []byte) bool {
 
 func newLeadership(s *Store, p Proposer) *leadership {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &leadership{store: s, proposer: p, ctx: ctx, cancel: cancel, kick: make(chan struct{}, 1), spec: s.applied.Load().fork()}
+	l := &leadership{store: s, proposer: p, ctx: ctx, cancel: cancel, kick: make(chan struct{}, 1), spec: s.applied.Load().fork(), began: s.clock()}
+	l.ahead = max(0, l.spec.at.Sub(l.began))
 	go l.run()
 	return l
 }
@@ -86,7 +89,7 @@ func (l *leadership) make(f func(*Tx) error) (*batch, uint64, error) {
 		return nil, 0, ErrNotLeader
 	}
 	l.refresh()
-	tx := &Tx{state: l.spec, now: l.store.clock().UTC()}
+	tx := &Tx{state: l.spec, now: l.later(l.now())}
 	finished := false
 	defer func() {
 		if !finished { // an error, or a panic of f
@@ -174,6 +177,21 @@ func (l *leadership) run() {
 			l.propose(b)
 		}
 	}
+}
+
+// now is the cluster's time. A leader whose clock is behind that of the leaders before it goes on from their time, at half
+// the speed of its clock until that has caught up.
+func (l *leadership) now() time.Time {
+	t := l.store.clock()
+	return t.Add(max(0, l.ahead-t.Sub(l.began)/2)).UTC()
+}
+
+// later is t, or the moment after the newest transaction: no two are of one instant.
+func (l *leadership) later(t time.Time) time.Time {
+	if t.After(l.spec.at) {
+		return t
+	}
+	return l.spec.at.Add(1)
 }
 
 // next takes the oldest waiting batch.

@@ -73,6 +73,18 @@ func (s *Store) Update(ctx context.Context, f func(*Tx) error) (index uint64, er
 	return l.update(ctx, f)
 }
 
+// Now is the cluster's time as the leader has it: what Tx.Now would be. It never goes back, whoever leads and however
+// wrong the managers' clocks are; on a follower it is this machine's own.
+func (s *Store) Now() time.Time {
+	l := s.lead.Load()
+	if l == nil {
+		return s.clock().UTC()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.later(l.now())
+}
+
 // Apply applies an entry that is committed. Every manager calls it with the same entries in the same order, from one
 // goroutine. After an error nothing has changed; the error is the same on every manager: ErrStale for an entry made on
 // another index, anything else for one that no store of this version has made.

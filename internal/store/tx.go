@@ -23,7 +23,8 @@ type rowChange struct {
 	old, now any // *T; nil: none
 }
 
-// Now is the transaction's one time, in UTC.
+// Now is the transaction's one time, in UTC: after that of every earlier transaction, also those of leaders whose clocks
+// are ahead of this one's.
 func (tx *Tx) Now() time.Time { return tx.now }
 
 // Index is the index that the transaction will have, and so the version of what it puts.
