@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
 
+	"github.com/docker/cli/opts"
 	"github.com/spf13/cobra"
 
 	"shoal/internal/cli/playground"
 )
+
+// playgroundDir is where a playground is when nothing else is said.
+const playgroundDir = "/var/lib/shoal-playground"
 
 // pg is what the playground's words share.
 type pg struct{ dir string }
@@ -25,12 +31,14 @@ func playgroundCommand() *cobra.Command {
 		Long: `Make a real cluster on this machine: every node has namespaces, a disk, a daemon and an address of its own, and can
 be cut off or lose its power. Machines are named by number (1) or name (node1); "client" is a machine outside the cluster.`,
 	}
-	c.PersistentFlags().StringVar(&w.dir, "dir", "/var/lib/shoal-playground", "Folder of the playground")
-	c.AddCommand(w.up(), w.exec(), w.status(), w.down(),
+	c.PersistentFlags().StringVar(&w.dir, "dir", playgroundDir, "Folder of the playground")
+	c.AddCommand(w.up(), w.exec(), w.forward(), w.status(), w.down(), w.partition(), w.slow(),
 		w.each("kill", "Cut a machine's power: everything on it dies at once, its disk stays", func(_ context.Context, m *playground.Machine) error { return m.Off() }),
 		w.each("start", "Give a machine its power back, and start its daemon", start),
-		w.each("partition", "Cut a machine off: it runs on, and nobody reaches it", func(_ context.Context, m *playground.Machine) error { return m.Cut() }),
-		w.each("heal", "Plug a machine in again", func(_ context.Context, m *playground.Machine) error { return m.Heal() }),
+		w.each("heal", "End a machine's partition, slowness and full disk", heal),
+		w.each("pause", "Stop every process of a machine where it stands: it answers nothing, and loses nothing", func(_ context.Context, m *playground.Machine) error { return m.Pause() }),
+		w.each("unpause", "Let a paused machine go on", func(_ context.Context, m *playground.Machine) error { return m.Resume() }),
+		w.each("fill", "Fill a machine's disk to the last byte (up --disk)", func(_ context.Context, m *playground.Machine) error { return m.Fill() }),
 		w.each("crash", "Kill a machine's daemon (kill -9): its containers run on", func(ctx context.Context, m *playground.Machine) error { return m.EndDaemon(ctx, syscall.SIGKILL) }),
 	)
 	return c
@@ -49,8 +57,42 @@ func start(ctx context.Context, m *playground.Machine) error {
 	return m.StartDaemon(ctx)
 }
 
+// heal undoes everything that was done to a machine's network and disk.
+func heal(_ context.Context, m *playground.Machine) error {
+	err := m.Heal()
+	if m.OwnDisk() {
+		err = errors.Join(err, m.Slow(0), m.Empty())
+	}
+	return err
+}
+
+func (w *pg) partition() *cobra.Command {
+	direction := "both"
+	cut := map[string]func(*playground.Machine) error{
+		"both": (*playground.Machine).Cut, "in": (*playground.Machine).Deafen, "out": (*playground.Machine).Mute,
+	}
+	c := w.each("partition", "Cut a machine off: it runs on, and nobody reaches it", func(_ context.Context, m *playground.Machine) error {
+		do, ok := cut[direction]
+		if !ok {
+			return fmt.Errorf("--direction %s: want in (nothing reaches it), out (nothing that it sends arrives) or both", direction)
+		}
+		return do(m)
+	})
+	c.Flags().StringVar(&direction, "direction", direction, `"in": nothing reaches it, but what it sends arrives; "out": the other way round; "both"`)
+	return c
+}
+
+func (w *pg) slow() *cobra.Command {
+	writes := 20
+	c := w.each("slow", "Slow a machine's disk down (up --disk)", func(_ context.Context, m *playground.Machine) error { return m.Slow(writes) })
+	c.Flags().IntVar(&writes, "writes", writes, "Writes that the disk makes in a second; 0: as many as it can")
+	return c
+}
+
 func (w *pg) up() *cobra.Command {
 	managers, workers := 3, 2
+	var disk opts.MemBytes
+	quiet := false
 	c := &cobra.Command{
 		Use: "up", Short: "Make a cluster", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,7 +100,7 @@ func (w *pg) up() *cobra.Command {
 			if managers < 1 || workers < 0 || managers+workers > 99 {
 				return errors.New("want at least one manager, and at most 99 machines")
 			}
-			p, err := playground.New(playground.Config{Dir: w.dir})
+			p, err := playground.New(playground.Config{Dir: w.dir, Disk: disk.Value()})
 			if err != nil {
 				return err
 			}
@@ -70,12 +112,16 @@ func (w *pg) up() *cobra.Command {
 				return fmt.Errorf("%w\n(what there is stays for a look: shoal playground status; remove it with: shoal playground down)", err)
 			}
 			say(fmt.Sprintf("%d managers and %d workers are ready", managers, workers))
-			w.goOn(cmd, p)
+			if !quiet {
+				w.goOn(cmd, p)
+			}
 			return nil
 		},
 	}
 	c.Flags().IntVar(&managers, "managers", managers, "Number of managers")
 	c.Flags().IntVar(&workers, "workers", workers, "Number of workers")
+	c.Flags().Var(&disk, "disk", "Size of a disk of its own for each machine, which can be slow or full (2G; default: folders on this machine's disk)")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "Leave out how to go on")
 	return c
 }
 
@@ -86,7 +132,7 @@ Speak to the first manager from here:
   shoal node ls
   shoal service create --name web --replicas 6 --publish 8080:80 %s/%s:v1
   shoal playground exec client curl -s http://%s:8080
-Break things:       shoal playground kill 5      (start 5, partition 4, heal 4, crash 1)
+Break things:       shoal playground kill 5      (start 5, partition 4, heal 4, pause 2, unpause 2, crash 1)
 Remove everything:  shoal playground down
 `, p.Machines()[0].Socket(), p.Registry(), SampleImage, p.Machines()[0].Address)
 }
@@ -116,6 +162,33 @@ func (w *pg) exec() *cobra.Command {
 		},
 	}
 	c.Flags().SetInterspersed(false)
+	return c
+}
+
+func (w *pg) forward() *cobra.Command {
+	address := "127.0.0.1"
+	c := &cobra.Command{
+		Use: "forward PORT[:MACHINEPORT]", Short: "Lead a port of this machine to the cluster, until interrupted", Args: cobra.ExactArgs(1),
+		Long: `Take connections on a port of this machine and lead them to that port of the machines in turn, as a load balancer in
+front of the cluster would. A machine that does not accept is passed over.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			port, inner, err := playground.ParseForward(args[0])
+			if err != nil {
+				return err
+			}
+			p, err := playground.Open(w.dir)
+			if err != nil {
+				return err
+			}
+			l, err := net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(port)))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "http://%s leads to port %d of the machines\n", l.Addr(), inner)
+			return p.Forward(cmd.Context(), l, inner)
+		},
+	}
+	c.Flags().StringVar(&address, "address", address, "Address to listen on")
 	return c
 }
 
@@ -153,8 +226,8 @@ func (w *pg) status() *cobra.Command {
 			fmt.Fprintln(t, "MACHINE\tADDRESS\tPOWER\tCABLE\tDAEMON")
 			for _, m := range p.Machines() {
 				fmt.Fprintln(t, strings.Join([]string{
-					m.Name, m.Address.String(), either(m.On(), "on", "off"),
-					either(m.Connected(), "in", "out"), either(m.Answers(cmd.Context()), "answers", "silent"),
+					m.Name, m.Address.String(), either(m.On(), either(m.Paused(), "paused", "on"), "off"),
+					m.Cable(), either(m.Answers(cmd.Context()), "answers", "silent"),
 				}, "\t"))
 			}
 			return t.Flush()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -9,12 +10,13 @@ import (
 )
 
 func quickstartCommand() *cobra.Command {
-	c := quickstart.Config{Dir: os.Getenv("SHOAL_QUICKSTART_DIR")}
+	c := quickstart.Config{Dir: cmp.Or(os.Getenv("SHOAL_QUICKSTART_DIR"), playgroundDir), DefaultDir: playgroundDir}
 	remove := false
 	cmd := &cobra.Command{
-		Use: "quickstart", Short: "Show a first service on this machine, step by step", Args: cobra.NoArgs,
-		Long: `Start a daemon, make a swarm of this machine, and show a service answering, scaling, healing and outliving its daemon.
-Each step is shown as the command that you could type. As root.`,
+		Use: "quickstart", Short: "Show a cluster on this machine, step by step", Args: cobra.NoArgs,
+		Long: `Make a cluster of five machines on this one (a playground), and show a service on it answering, scaling and healing: a
+container dies, a worker and then the leading manager lose their power. Each step is shown as the command that you
+could type. The cluster stays until it is removed (--remove). As root.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			self, err := beside("shoal")
 			if err != nil {
@@ -32,9 +34,8 @@ Each step is shown as the command that you could type. As root.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&c.Dir, "dir", c.Dir, "Keep all state below this folder (default: /var/lib/shoal and /run/shoal; environment SHOAL_QUICKSTART_DIR)")
-	f.IntVar(&c.Port, "port", 8080, "Port to publish the sample service on")
-	f.IntVar(&c.Registry, "registry-port", 0, "Loopback port of the sample registry (default 5000, or a free one)")
+	f.StringVar(&c.Dir, "dir", c.Dir, "Folder of the playground (environment SHOAL_QUICKSTART_DIR)")
+	f.IntVar(&c.Port, "port", 8080, "Port of the sample service, on the cluster and on 127.0.0.1")
 	f.BoolVar(&remove, "remove", false, "Remove everything that a quickstart made, without a trace")
 	return cmd
 }

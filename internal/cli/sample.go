@@ -27,8 +27,13 @@ func sampleCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("cannot listen on %s (another registry? choose another with --addr): %w", addr, err)
 			}
+			r, err := sampleRegistry(cmd.Context())
+			if err != nil {
+				l.Close()
+				return err
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "serving %s/%s:v1 and :v2\n", l.Addr(), SampleImage)
-			return serveSample(cmd.Context(), l)
+			return r.Serve(cmd.Context(), l)
 		},
 	}
 	r.Flags().StringVar(&addr, "addr", addr, "Address to listen on")
@@ -36,27 +41,27 @@ func sampleCommand() *cobra.Command {
 	return c
 }
 
-// serveSample serves the sample image on l until ctx ends.
-func serveSample(ctx context.Context, l net.Listener) error {
+// sampleRegistry is a registry with the sample images in it.
+func sampleRegistry(ctx context.Context) (*sample.Registry, error) {
 	program, err := beside("shoal-sample")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	bytes, err := os.ReadFile(program)
 	if err != nil {
-		return fmt.Errorf("the sample program is missing (make build makes it): %w", err)
+		return nil, fmt.Errorf("the sample program is missing (make build makes it): %w", err)
 	}
 	r := sample.NewRegistry()
 	for _, tag := range sampleTags {
 		img, err := sample.Web(bytes, tag)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := r.Add(ctx, SampleImage, tag, img); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return r.Serve(ctx, l)
+	return r, nil
 }
 
 // beside returns the path of a program that is installed in the same folder as this binary.

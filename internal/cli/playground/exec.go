@@ -46,6 +46,9 @@ func (m *Machine) ask(ctx context.Context, in call, files ...*os.File) (reply, e
 	if !m.On() {
 		return reply{}, fmt.Errorf("machine %s is off", m.Name)
 	}
+	if m.Paused() {
+		return reply{}, fmt.Errorf("machine %s is paused", m.Name)
+	}
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, "unix", filepath.Join(m.Dir, initSocket))
 	if err != nil {

@@ -83,6 +83,11 @@ func secondStage(dir string) error {
 	if err := b.mountAll(); err != nil {
 		return err
 	}
+	if b.Disk != 0 {
+		if err := b.mountDisk(); err != nil {
+			return err
+		}
+	}
 	if err := b.writeEtc(); err != nil {
 		return err
 	}

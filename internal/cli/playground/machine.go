@@ -38,6 +38,7 @@ type boot struct {
 	Address, Gateway netip.Addr
 	Forward          bool // route between interfaces: the switch
 	Tied             bool
+	Disk             int64  // bytes of a disk of its own; 0: none
 	Path             string // value of PATH
 }
 
@@ -56,12 +57,17 @@ func (m *Machine) boot() error {
 	if err := os.MkdirAll(m.Dir, 0o755); err != nil {
 		return err
 	}
-	for _, stale := range []string{initSocket, daemonSocket, daemonPID} {
+	for _, stale := range []string{initSocket, daemonSocket, daemonPID, diskDevice} {
 		if err := os.Remove(filepath.Join(m.Dir, stale)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
+	disk := m.of.Disk
+	if m.Number == switchHost || m.Number == clientHost {
+		disk = 0
+	}
 	b, err := json.Marshal(boot{
+		Disk: disk,
 		Name: m.Name, Dir: m.Dir, Address: m.Address, Gateway: m.of.address(switchHost), Forward: m.Number == switchHost, Tied: m.of.Tied,
 		Path: filepath.Dir(m.of.Shoal) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 	})
@@ -210,6 +216,9 @@ func (m *Machine) Off() error {
 		}
 	}
 	if pid := m.pid(); pid != 0 {
+		if err := m.Resume(); err != nil { // what stands still does not end either
+			return err
+		}
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err == nil {
 			defer unix.Close(fd)
@@ -225,7 +234,7 @@ func (m *Machine) Off() error {
 		}
 	}
 	m.of.untie(m.Name)
-	for _, stale := range []string{initSocket, daemonSocket, initPID} {
+	for _, stale := range []string{initSocket, daemonSocket, initPID, diskDevice} {
 		if err := os.Remove(filepath.Join(m.Dir, stale)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -24,6 +24,9 @@ type Config struct {
 	Shoal    string       // the binary that machines run; default: this process's own
 	Tied     bool         // machines end when this process ends, however it ends
 	Flags    []string     // further flags for every daemon
+	// Disk is the size in bytes of a disk of its own for each machine's daemon, which can be slow or full; 0: the folder lies
+	// on this machine's disk.
+	Disk int64
 }
 
 // Playground is a switch, a client and the machines plugged in. Its methods may be called by one process at a time.
@@ -47,6 +50,7 @@ type state struct {
 	Shoal    string
 	Flags    []string
 	Machines []int
+	Disk     int64
 }
 
 // New makes the folder, the switch and the client, and no machine yet. It is an error if the folder holds a playground already.
@@ -88,7 +92,7 @@ func Open(dir string) (*Playground, error) {
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("playground: %s: %w", stateFile, err)
 	}
-	c := Config{Dir: dir, Subnet: s.Subnet, Hostname: s.Hostname, Shoal: s.Shoal, Flags: s.Flags}
+	c := Config{Dir: dir, Subnet: s.Subnet, Hostname: s.Hostname, Shoal: s.Shoal, Flags: s.Flags, Disk: s.Disk}
 	return &Playground{Config: c, nodes: s.Machines, ties: map[string]*os.File{}}, nil
 }
 
@@ -111,6 +115,9 @@ func (c *Config) check() error {
 	}
 	c.Subnet = c.Subnet.Masked()
 	c.Hostname = cmp.Or(c.Hostname, "node")
+	if c.Disk != 0 && c.Disk < 64<<20 {
+		return fmt.Errorf("playground: a disk of %d bytes: want 64 MiB or more", c.Disk)
+	}
 	if c.Shoal == "" {
 		if c.Shoal, err = os.Executable(); err != nil {
 			return fmt.Errorf("playground: where this binary is: %w", err)
@@ -120,7 +127,7 @@ func (c *Config) check() error {
 }
 
 func (p *Playground) save() error {
-	b, err := json.MarshalIndent(state{p.Subnet, p.Hostname, p.Shoal, p.Flags, p.nodes}, "", "  ")
+	b, err := json.MarshalIndent(state{p.Subnet, p.Hostname, p.Shoal, p.Flags, p.nodes, p.Disk}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("playground: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -103,6 +104,9 @@ func (p *Playground) unplug(m *Machine) error {
 	if p.Switch().pid() == 0 {
 		return nil
 	}
+	if err := m.open(); err != nil {
+		return err
+	}
 	h, err := p.switchHandle()
 	if err != nil {
 		return err
@@ -125,19 +129,24 @@ func (p *Playground) unplug(m *Machine) error {
 // a broken switch.
 func (m *Machine) Cut() error { return m.cableTo(false) }
 
-// Heal plugs the cable in again.
-func (m *Machine) Heal() error { return m.cableTo(true) }
+// Heal plugs the cable in again, and lets everything pass in both directions.
+func (m *Machine) Heal() error {
+	if err := m.cableTo(true); err != nil {
+		return err
+	}
+	return m.open()
+}
 
 func (m *Machine) cableTo(plugged bool) error {
+	link, err := m.cable()
+	if err != nil {
+		return err
+	}
 	h, err := m.of.switchHandle()
 	if err != nil {
 		return err
 	}
 	defer h.Close()
-	link, err := h.LinkByName(port(m.Number))
-	if err != nil {
-		return fmt.Errorf("machine %s has no cable (is it off?): %w", m.Name, err)
-	}
 	if !plugged {
 		return h.LinkSetNoMaster(link)
 	}
@@ -148,15 +157,30 @@ func (m *Machine) cableTo(plugged bool) error {
 	return h.LinkSetMaster(link, br)
 }
 
-// Connected says whether the machine's cable is in the switch.
-func (m *Machine) Connected() bool {
+// cable is the switch's end of the machine's cable.
+func (m *Machine) cable() (netlink.Link, error) {
 	h, err := m.of.switchHandle()
 	if err != nil {
-		return false
+		return nil, err
 	}
 	defer h.Close()
 	link, err := h.LinkByName(port(m.Number))
-	return err == nil && link.Attrs().MasterIndex != 0
+	if err != nil {
+		return nil, fmt.Errorf("machine %s has no cable (is it off?): %w", m.Name, err)
+	}
+	return link, nil
+}
+
+// Cable says how the machine is connected: "in", "out" (see Cut), "deaf", "mute", or both of these.
+func (m *Machine) Cable() string {
+	link, err := m.cable()
+	if err != nil || link.Attrs().MasterIndex == 0 {
+		return "out"
+	}
+	if walls, err := m.walls(); err == nil && len(walls) > 0 {
+		return strings.Join(walls, " and ")
+	}
+	return "in"
 }
 
 func up(h *netlink.Handle, name string) error {

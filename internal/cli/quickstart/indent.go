@@ -3,10 +3,7 @@ package quickstart
 import (
 	"bytes"
 	"io"
-	"os"
 	"regexp"
-
-	"github.com/containerd/console"
 )
 
 // progress are the lines that docker/cli repeats while it waits for a service, when it writes to no terminal.
@@ -35,9 +32,4 @@ func (i *indented) Write(b []byte) (int, error) {
 		i.line = i.line[:0]
 	}
 	return len(b), nil
-}
-
-func isTerminal(f *os.File) bool {
-	_, err := console.ConsoleFromFile(f)
-	return err == nil
 }

@@ -19,8 +19,8 @@ type process struct {
 	pidFile, log string
 }
 
-// start runs args in a session of its own. The pid file is written here unless the program writes it itself.
-func (p process) start(args []string, ownFile bool) error {
+// start runs args in a session of its own, and writes the pid file.
+func (p process) start(args []string) error {
 	for _, f := range []string{p.pidFile, p.log} {
 		if err := os.MkdirAll(filepath.Dir(f), 0o700); err != nil {
 			return err
@@ -43,9 +43,6 @@ func (p process) start(args []string, ownFile bool) error {
 		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
 	}
 	go child.Wait() //nolint:errcheck // only so that it leaves no zombie while this process lives
-	if ownFile {
-		return nil
-	}
 	return os.WriteFile(p.pidFile, []byte(strconv.Itoa(child.Pid)), 0o600)
 }
 

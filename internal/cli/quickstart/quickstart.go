@@ -5,73 +5,59 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/moby/moby/client"
+
+	"shoal/internal/cli/playground"
 )
 
 // Config says where a quickstart happens.
 type Config struct {
-	Self     string // path of the shoal binary
-	Dir      string // all state below this folder; empty: /var/lib/shoal and /run/shoal, as an installed daemon has them
-	Port     int    // that the sample service is published on; default 8080
-	Registry int    // loopback port of the sample image's registry; default 5000, or a free one if that is taken
-	Out      io.Writer
+	Self       string // path of the shoal binary
+	Dir        string // the playground's folder
+	DefaultDir string // where a playground is looked for when no --dir is said: commands are shown without it then
+	Port       int    // that the sample service is published on, and that leads to it on 127.0.0.1; default 8080
+	Out        io.Writer
 }
+
+// Shape of the cluster.
+const managers, workers = 3, 2
 
 // Story is one run through the steps.
 type Story struct {
 	Config
-	api *client.Client
+	play *playground.Playground
+	at   *playground.Machine // whose daemon is spoken to
+	api  *client.Client      // of that daemon
 }
 
-// New checks what a quickstart needs of this machine: root, a free port, no other daemon in the same place. Each refusal says
-// what to do.
+// New checks what needs no look at the machine. Each refusal says what to do.
 func New(c Config) (*Story, error) {
 	if os.Geteuid() != 0 {
-		return nil, errors.New("the quickstart runs containers: run it as root (sudo make quickstart)")
+		return nil, errors.New("the quickstart makes namespaces and runs containers: run it as root (sudo make quickstart)")
 	}
 	if c.Port == 0 {
 		c.Port = 8080
 	}
-	if c.Dir != "" {
-		dir, err := filepath.Abs(c.Dir)
-		if err != nil {
-			return nil, err
-		}
-		if c.Dir = dir; len(dir) > 60 {
-			return nil, fmt.Errorf("folder %s is too long: a unix socket's path has 107 bytes at most, so choose 60 or fewer", dir)
-		}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if c.Dir = dir; len(dir) > 60 {
+		return nil, fmt.Errorf("folder %s is too long: a unix socket's path has 107 bytes at most, so choose 60 or fewer", dir)
 	}
 	return &Story{Config: c}, nil
 }
 
-func (s *Story) dataRoot() string {
-	if s.Dir == "" {
-		return "/var/lib/shoal"
-	}
-	return filepath.Join(s.Dir, "data")
+// forwarder is the process that leads a port of this machine to the playground. Its file also marks a playground as the
+// quickstart's own.
+func (s *Story) forwarder() process {
+	return process{pidFile: filepath.Join(s.Dir, "quickstart.pid"), log: filepath.Join(s.Dir, "quickstart.log")}
 }
-
-func (s *Story) execRoot() string {
-	if s.Dir == "" {
-		return "/run/shoal"
-	}
-	return filepath.Join(s.Dir, "run")
-}
-
-func (s *Story) socket() string    { return filepath.Join(s.execRoot(), "shoal.sock") }
-func (s *Story) daemonPID() string { return filepath.Join(s.execRoot(), "shoal.pid") }
-func (s *Story) sideDir() string   { return filepath.Join(s.dataRoot(), "quickstart") }
-func (s *Story) daemonLog() string { return filepath.Join(s.sideDir(), "daemon.log") }
-func (s *Story) registry() process {
-	return process{pidFile: filepath.Join(s.sideDir(), "registry.pid"), log: filepath.Join(s.sideDir(), "registry.log")}
-}
-func (s *Story) loopback(p int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p)) }
 
 // Run tells the whole story. After an error what there is stays for a look; Remove removes it.
 func (s *Story) Run(ctx context.Context) error {
@@ -79,108 +65,56 @@ func (s *Story) Run(ctx context.Context) error {
 	if err := s.preflight(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.sideDir(), 0o700); err != nil {
-		return err
-	}
-	c, err := client.New(client.WithHost("unix://" + s.socket()))
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	s.api = c
+	defer func() {
+		if s.api != nil {
+			s.api.Close()
+		}
+	}()
 	for _, step := range []func(context.Context) error{
-		s.serveImage, s.startDaemon, s.makeSwarm, s.createService, s.askAround, s.scaleUp, s.killContainer, s.crashDaemon,
+		s.makeCluster, s.createService, s.askAround, s.scaleUp, s.killContainer, s.cutWorker, s.cutLeader,
 	} {
 		if err := step(ctx); err != nil {
 			s.look(ctx)
-			return fmt.Errorf("%w\n\nThe daemon's log is %s. Remove what has been made with: %s", err, s.daemonLog(), s.removeLine())
+			return fmt.Errorf("%w\n\nEach machine's log lies in %s/NAME/daemon.log. Remove what has been made with: %s", err, s.Dir, s.removeLine())
 		}
 	}
 	s.farewell(time.Since(began))
 	return nil
 }
 
-// look shows what there is after a step that failed, as far as the daemon answers.
+// speakTo makes m the machine whose daemon is spoken to.
+func (s *Story) speakTo(m *playground.Machine) error {
+	c, err := m.API()
+	if err != nil {
+		return err
+	}
+	if s.api != nil {
+		s.api.Close()
+	}
+	s.at, s.api = m, c
+	fmt.Fprintf(s.Out, "   $ export DOCKER_HOST=unix://%s\n", m.Socket())
+	return nil
+}
+
+// look shows what there is after a step that failed, as far as a daemon answers.
 func (s *Story) look(ctx context.Context) {
-	if !answers(s.socket()) {
+	if s.at == nil || ctx.Err() != nil || !s.at.Answers(ctx) {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
 	s.title("This step failed. What there is")
-	for _, args := range [][]string{{"node", "ls"}, {"service", "ps", "--no-trunc", service}, {"ps"}} {
+	for _, args := range [][]string{{"node", "ls"}, {"service", "ps", "--no-trunc", service}} {
 		if err := s.shoal(ctx, args...); err != nil {
 			s.say("%v", err)
 		}
 	}
 }
 
-func (s *Story) preflight() error {
-	if answers(s.socket()) {
-		return fmt.Errorf("a daemon already answers at %s: use it, remove an earlier quickstart with %q, or choose another place with --dir",
-			s.socket(), s.removeLine())
-	}
-	if !free(s.loopback(s.Port)) || !free(net.JoinHostPort("0.0.0.0", strconv.Itoa(s.Port))) {
-		return fmt.Errorf("port %d of this machine is taken, and the sample service wants it: choose another with --port (make quickstart is 'bin/shoal quickstart')", s.Port)
-	}
-	if s.Registry != 0 && !free(s.loopback(s.Registry)) {
-		return fmt.Errorf("port %d of 127.0.0.1 is taken: choose another for the sample registry with --registry-port", s.Registry)
-	}
-	if s.Registry == 0 {
-		s.Registry = 5000
-		if !free(s.loopback(5000)) {
-			port, err := anyPort()
-			if err != nil {
-				return err
-			}
-			s.Registry = port
-			s.say("Port 5000 is taken by another program; the sample registry uses %d.", port)
-		}
-	}
-	return nil
-}
+// machine returns the playground's machine of that name.
+func (s *Story) machine(name string) (*playground.Machine, error) { return s.play.Find(name) }
 
-// free says whether a TCP server may listen on addr.
-func free(addr string) bool {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return false
-	}
-	l.Close()
-	return true
-}
-
-func anyPort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(port)
-}
-
-// answers says whether somebody listens on a unix socket.
-func answers(socket string) bool {
-	c, err := net.DialTimeout("unix", socket, time.Second)
-	if err != nil {
-		return false
-	}
-	c.Close()
-	return true
-}
-
-// ownAddress is the address that other machines could reach this one by; loopback if there is none.
-func ownAddress() string {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return "127.0.0.1"
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
-			return n.IP.String()
-		}
-	}
-	return "127.0.0.1"
+// living are the machines that are on.
+func (s *Story) living() []*playground.Machine {
+	return slices.DeleteFunc(s.play.Machines(), func(m *playground.Machine) bool { return !m.On() })
 }

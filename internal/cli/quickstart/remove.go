@@ -4,33 +4,34 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"os"
-	"path/filepath"
 	"syscall"
 
-	"shoal/internal/daemon"
+	"shoal/internal/cli/playground"
 )
 
-// Remove ends the daemon and the registry, removes every container, network and image of theirs, and then their folders: no
-// process, mount, namespace, link or file is left. It may be called after a quickstart that failed half-way, or twice.
+// Remove ends the process that leads to the playground, and removes the playground: no process, mount, namespace, link, control
+// group or file is left. It may be called after a quickstart that failed half-way, or twice. A playground that somebody else
+// made in the folder is left alone.
 func (s *Story) Remove(ctx context.Context) error {
 	s.title("Removing what the quickstart made")
-	err := process{pidFile: s.daemonPID()}.end(ctx, s.Self, syscall.SIGTERM)
-	err = errors.Join(err, s.registry().end(ctx, s.Self, syscall.SIGTERM))
+	_, err := os.Stat(s.forwarder().pidFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		s.say("There is no quickstart in %s.", s.Dir)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	cfg := daemon.Defaults()
-	cfg.DataRoot, cfg.ExecRoot, cfg.PidFile, cfg.BinDir = s.dataRoot(), s.execRoot(), "", filepath.Dir(s.Self)
-	if err := daemon.Purge(ctx, cfg, slog.New(slog.DiscardHandler)); err != nil {
+	if err := s.forwarder().end(ctx, s.Self, syscall.SIGTERM); err != nil {
 		return err
 	}
-	if s.Dir != "" {
-		// The folder itself goes only if nothing else lies in it.
-		if err := os.Remove(s.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
-			return err
-		}
+	p, err := playground.Open(s.Dir)
+	if err != nil {
+		return err
+	}
+	if err := p.Remove(); err != nil {
+		return err
 	}
 	s.say("Nothing is left of it.")
 	return nil
