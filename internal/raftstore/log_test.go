@@ -259,7 +259,8 @@ func TestLeaderChannel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeaderCh()
 		barrier := make(chan error)
-		go l.run(func() error { return <-barrier })
+		leads := false
+		go l.run(func() error { return <-barrier }, func(now bool) { leads = now })
 		told := func(want bool) {
 			t.Helper()
 			if got := <-l.out; got != want {
@@ -277,6 +278,9 @@ func TestLeaderChannel(t *testing.T) {
 		}
 		l.notify <- true
 		quiet() // not before all is applied
+		if !leads {
+			t.Error("the pace is a follower's until the barrier")
+		}
 		barrier <- nil
 		told(true)
 		l.notify <- false
@@ -305,4 +309,25 @@ func TestLeaderChannel(t *testing.T) {
 			t.Error("the channel stays open")
 		}
 	})
+}
+
+// A leader keeps its lease when one beat is lost and the next is as late as it may be; no lease outlives the time after which
+// followers look for another leader; Raft takes the settings.
+func TestTiming(t *testing.T) {
+	for _, election := range []time.Duration{50 * time.Millisecond, defaultElectionTimeout, 5 * time.Second} {
+		c := (&Config{ID: "n1", ElectionTimeout: election}).raft()
+		for _, leads := range []bool{false, true} {
+			c.HeartbeatTimeout = heartbeat(election, leads)
+			c.ElectionTimeout = c.HeartbeatTimeout
+			if err := raft.ValidateConfig(c); err != nil {
+				t.Errorf("election %v, leads %v: %v", election, leads, err)
+			}
+		}
+		if latest := 2 * heartbeat(election, true) / 10; 2*latest > c.LeaderLeaseTimeout {
+			t.Errorf("election %v: beats come every %v at the latest, the lease is %v", election, latest, c.LeaderLeaseTimeout)
+		}
+		if c.LeaderLeaseTimeout > election*2/3 {
+			t.Errorf("election %v: the lease is %v", election, c.LeaderLeaseTimeout)
+		}
+	}
 }

@@ -76,8 +76,8 @@ func (c *Config) raft() *raft.Config {
 	r.LocalID = raft.ServerID(c.ID)
 	r.HeartbeatTimeout = c.ElectionTimeout
 	r.ElectionTimeout = c.ElectionTimeout
-	r.LeaderLeaseTimeout = c.ElectionTimeout / 2
-	r.CommitTimeout = min(r.CommitTimeout, c.ElectionTimeout/10)
+	r.LeaderLeaseTimeout = c.ElectionTimeout * 3 / 5
+	r.CommitTimeout = c.ElectionTimeout / 2 // followers serve no reads, so they may hear late of what is committed
 	r.BatchApplyCh = true
 	r.MaxAppendEntries = maxAppendEntries
 	r.SnapshotInterval = snapshotCheck
@@ -128,7 +128,7 @@ func Open(config Config) (*Node, error) {
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), d.close())
 	}
 	n.observer = n.health.observe(n.raft)
-	go n.leader.run(func() error { return n.raft.Barrier(0).Error() })
+	go n.leader.run(func() error { return n.raft.Barrier(0).Error() }, n.pace)
 	return n, nil
 }
 
