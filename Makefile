@@ -28,7 +28,7 @@ lint: ## formatting, vet and linters
 	./tools/lint/run
 generate: ## rewrite generated files and golden files
 	go generate ./...
-quickstart: build ## a first cluster with a sample service (root)
+quickstart: build ## a cluster of five machines on this one, broken and healed (root)
 	bin/shoal quickstart
 quickstart-clean: ## remove what quickstart made, without a trace
 	bin/shoal quickstart --remove

@@ -14,6 +14,7 @@
 //	answers N URL                asks from the client until N different hosts have answered, 60 s at most
 //	load start URL | load stop   asks from the client all the time; stop prints "failed: X of Y"
 //	off N, on-again N            cuts a machine's power; boots it and starts its daemon
+//	wipe N                       empties the disk of a machine that is off
 //	crash N, down N, up N        kills the daemon (kill -9), ends it in good order, starts it
 //	cut N, heal N                pulls a machine's cable, plugs it in again
 //

@@ -25,6 +25,7 @@ type rig struct {
 }
 
 func TestStories(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Fatal("these tests boot machines in namespaces: run them as root")
 	}

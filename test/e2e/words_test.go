@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -31,6 +33,7 @@ var words = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"answers": word(2, 2, answers), "load": word(1, 2, loadWord),
 	"off":      machine(func(_ *story, m *playground.Machine) error { return m.Off() }),
 	"on-again": machine(func(s *story, m *playground.Machine) error { return errors.Join(m.Boot(), m.StartDaemon(s.ctx)) }),
+	"wipe":     machine(wipe),
 	"crash":    machine(func(s *story, m *playground.Machine) error { return m.EndDaemon(s.ctx, syscall.SIGKILL) }),
 	"down":     machine(func(s *story, m *playground.Machine) error { return m.EndDaemon(s.ctx, syscall.SIGTERM) }),
 	"up":       machine(func(s *story, m *playground.Machine) error { return m.StartDaemon(s.ctx) }),
@@ -64,6 +67,15 @@ func machine(do func(*story, *playground.Machine) error) func(*testscript.TestSc
 		}
 		return do(s, m)
 	})
+}
+
+// wipe empties the disk of a machine that is off.
+func wipe(_ *story, m *playground.Machine) error {
+	if m.On() {
+		return fmt.Errorf("%s is on", m.Name)
+	}
+	data := filepath.Join(m.Dir, "data")
+	return errors.Join(os.RemoveAll(data), os.Mkdir(data, 0o711))
 }
 
 func cluster(ts *testscript.TestScript, s *story, args []string) error {
