@@ -95,6 +95,8 @@ func (p *planner) fill(s *slot, r *rollout) {
 		specID := p.specFor(s, r)
 		p.stop(best, swarm.TaskStateShutdown)
 		p.refill(s, specID)
+	case p.displaced(best) && p.upToDate(best): // whatever an update that is taken back has tried since
+		p.replace(s, p.svc.SpecID, r.cfg.Order)
 	case p.displaced(best):
 		p.replace(s, p.specFor(s, r), r.cfg.Order)
 	}
@@ -151,6 +153,9 @@ func (p *planner) replace(s *slot, specID string, order swarm.UpdateOrder) bool 
 			continue
 		}
 		p.stop(it, swarm.TaskStateShutdown)
+	}
+	if serving && slices.ContainsFunc(s.items, func(it *item) bool { return it.live() && it.asked() }) {
+		return false // what is stopped only now may have begun to run unheard of
 	}
 	m := inherit(last, specID)
 	if serving {
