@@ -331,8 +331,8 @@ func TestDownAndBack(t *testing.T) {
 	began := time.Now()
 	w.halt()
 	m.node(t, w, swarm.NodeStateDown)
-	if d := time.Since(began); d < 2*period-period/5-50*time.Millisecond {
-		t.Errorf("DOWN after %s: a closed connection has two periods", d)
+	if d := time.Since(began); d < period*3/2-period/5-50*time.Millisecond {
+		t.Errorf("DOWN after %s: a closed connection has one and a half periods", d)
 	}
 	if falls := store.Nodes.Get(m.store.View(), w.id).Falls; len(falls) != 1 {
 		t.Errorf("falls %v", falls)

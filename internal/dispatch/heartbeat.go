@@ -33,13 +33,13 @@ const (
 )
 
 // judge says what to do about a node at now. Silence of one period asks for a probe, and nobody reaching the machine is
-// DOWN at once; a machine that answers gets two periods more. A closed connection gets two periods in all, as its
-// daemon probably restarts and its containers run on.
+// DOWN at once; a machine that answers gets two periods more. A closed connection gets one and a half in all, as
+// its daemon probably restarts, within a second or two, and its containers run on.
 func judge(b beat, period time.Duration, now time.Time) Verdict {
 	silent := now.Sub(b.last)
 	switch {
 	case b.closed:
-		if silent >= 2*period {
+		if silent >= period*3/2 {
 			return Down
 		}
 	case silent < period:

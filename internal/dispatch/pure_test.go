@@ -36,8 +36,8 @@ func TestJudge(t *testing.T) {
 		{"it lives", false, probeAlive, 14.9, Wait},
 		{"it lives, and is silent for long", false, probeAlive, 15, Down},
 		{"the probe never ends", false, probeAsked, 15, Down},
-		{"closed", true, probeNone, 9.9, Wait},
-		{"closed for long", true, probeNone, 10, Down},
+		{"closed", true, probeNone, 7.4, Wait},
+		{"closed for long", true, probeNone, 7.5, Down},
 	} {
 		if got := judge(beat{last: start, closed: test.closed, probe: test.probe}, period, at(test.silent)); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
