@@ -22,8 +22,10 @@ type Machine struct {
 	Name    string
 	Number  int
 	Address netip.Addr
-	Dir     string // its disk, seen under the same path from inside
-	of      *Playground
+	// Address6 is its IPv6 address, which ends in the machine's number too.
+	Address6 netip.Addr
+	Dir      string // its disk, seen under the same path from inside
+	of       *Playground
 }
 
 // process is an init process as its folder remembers it. The start time tells it from a later process with the same number.

@@ -179,7 +179,13 @@ func (p *Playground) Client() *Machine { return p.machine(clientName, clientHost
 func (p *Playground) Switch() *Machine { return p.machine(switchName, switchHost) }
 
 func (p *Playground) machine(name string, n int) *Machine {
-	return &Machine{Name: name, Number: n, Address: p.address(n), Dir: filepath.Join(p.Dir, name), of: p}
+	return &Machine{Name: name, Number: n, Address: p.address(n), Address6: p.address6(n), Dir: filepath.Join(p.Dir, name), of: p}
+}
+
+// address6 is in a /64 made of the IPv4 subnet: fd70:a62::5 beside 10.98.0.5.
+func (p *Playground) address6(n int) netip.Addr {
+	a := p.Subnet.Addr().As4()
+	return netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x70, 2: a[0], 3: a[1], 4: a[2], 14: byte(n >> 8), 15: byte(n)})
 }
 
 func (p *Playground) address(n int) netip.Addr {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -67,6 +68,11 @@ func (m *Machine) plugIn(pid int) error {
 	}
 	if err := own.LinkSetUp(link); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	// Nobody else has it: nothing is to be waited for.
+	err = own.AddrAdd(link, &netlink.Addr{IPNet: ipnet(netip.PrefixFrom(m.Address6, 64)), Flags: unix.IFA_F_NODAD})
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a kernel without IPv6
+		return fmt.Errorf("%s: address %s: %w", name, m.Address6, err)
 	}
 	if m.Number == switchHost {
 		return nil
