@@ -180,6 +180,22 @@ func (m *managing) keep(ctx context.Context, name string, run func(context.Conte
 	}
 }
 
+// confirmTime bounds how long a request waits for a majority to say that this node leads: a disk that is very slow holds its
+// answers up, and so does a majority that is lost until this node has noticed.
+const confirmTime = 10 * time.Second
+
+// speaks says whether this node may answer for the swarm: it leads, and no other node could when the request came. Without
+// that a leader that was cut off, or that stood still for a while, would answer from a state that is not the newest.
+func (m *managing) speaks() bool {
+	// Until what was committed before is applied here, a read would miss acknowledged writes.
+	if !m.leading.Load() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), confirmTime)
+	defer cancel()
+	return m.raft.Confirm(ctx) == nil
+}
+
 // memberStatus is a manager's part in the consensus as the API shows it.
 func (m *managing) memberStatus(nodeID string) *swarm.ManagerStatus {
 	for _, s := range m.raft.Servers() {

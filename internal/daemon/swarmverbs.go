@@ -405,8 +405,7 @@ func (n *node) Leader() (http.Handler, bool) {
 		return nil, false
 	}
 	if m.raft.IsLeader() {
-		// Until what was committed before is applied here, a read would miss acknowledged writes.
-		return nil, m.leading.Load()
+		return nil, m.speaks()
 	}
 	id := m.raft.Leader()
 	addr, ok := m.raftAddr(id)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -96,6 +97,8 @@ type Node struct {
 	disk      *disk
 	leader    *leaderCh
 	health    *health
+	confirmer confirmer
+	settled   atomic.Uint64 // the term of the lead before which everything is applied here
 	observer  *raft.Observer
 	change    sync.Mutex // one membership change at a time
 	closeOnce sync.Once
@@ -128,7 +131,8 @@ func Open(config Config) (*Node, error) {
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), d.close())
 	}
 	n.observer = n.health.observe(n.raft)
-	go n.leader.run(func() error { return n.raft.Barrier(0).Error() }, n.pace)
+	n.confirmer.ask = n.confirm
+	go n.leader.run(n.barrier, n.pace)
 	return n, nil
 }
 
@@ -159,7 +163,7 @@ func (n *Node) Leader() string {
 	return string(id)
 }
 
-// IsLeader says whether this node leads, as far as it knows. It may have been overthrown an instant ago; see Verify.
+// IsLeader says whether this node leads, as far as it knows. It may have been overthrown an instant ago; see Confirm.
 func (n *Node) IsLeader() bool { return n.raft.State() == raft.Leader }
 
 // LeaderCh tells true when this node has gained the lead and applied all that was committed before, and false as soon

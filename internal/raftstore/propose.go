@@ -67,7 +67,7 @@ func (n *Node) checkSpace(entry int) error {
 	return nil
 }
 
-// Verify asks a majority whether this node still leads. After an error, what it reads may be old.
+// Verify asks a majority whether this node still leads. After an error, what it reads may be old. See Confirm for many readers.
 func (n *Node) Verify() error {
 	if err := n.raft.VerifyLeader().Error(); err != nil {
 		return store.ErrNotLeader
