@@ -80,7 +80,7 @@ func putPredefined(tx *store.Tx, name string) {
 }
 
 // putIngress makes the network of the routing mesh: 10.0.0.0/24 as in Docker where the pools hold it, else their first
-// free subnet.
+// free subnet, and an IPv6 subnet, so that published ports answer to clients of both families.
 func putIngress(tx *store.Tx, c *cluster.Cluster) error {
 	n := &cluster.Network{}
 	n.ID = cluster.NewID()
@@ -88,6 +88,7 @@ func putIngress(tx *store.Tx, c *cluster.Cluster) error {
 		Annotations:         swarm.Annotations{Name: "ingress", Labels: map[string]string{"com.docker.swarm.internal": "true"}},
 		DriverConfiguration: &swarm.Driver{Name: overlayDriver},
 		Ingress:             true,
+		IPv6Enabled:         true,
 		Scope:               "swarm",
 		IPAMOptions:         &swarm.IPAMOptions{},
 	}

@@ -110,7 +110,7 @@ func networkServices(r store.Reader, networkID string) map[string]network.Servic
 	for s := range store.Services.By(r, store.ServiceNetwork, networkID) {
 		info := network.ServiceInfo{Ports: []string{}, Tasks: []network.Task{}}
 		for _, vip := range s.Endpoint.VirtualIPs {
-			if vip.NetworkID == networkID {
+			if vip.NetworkID == networkID && !info.VIP.IsValid() {
 				info.VIP = vip.Addr.Addr()
 			}
 		}

@@ -188,7 +188,7 @@ func TestPortsAndAddressesAreKept(t *testing.T) {
 	c := newControl(t)
 	s := create(t, c, `{"EndpointSpec":{"Ports":[{"TargetPort":80}]}}`)
 	port := s.Endpoint.Ports[0].PublishedPort
-	if port < 30000 || port > 32767 || len(s.Endpoint.VirtualIPs) != 1 {
+	if port < 30000 || port > 32767 || len(s.Endpoint.VirtualIPs) != 2 { // of both families
 		t.Fatalf("endpoint: %+v", s.Endpoint)
 	}
 	after := update(t, c, `{"Labels":{"a":"b"},"EndpointSpec":{"Ports":[{"TargetPort":80}]}}`, ServiceUpdate{})

@@ -128,8 +128,12 @@ func (n *Network) overlay(b *box, a cluster.Attachment) error {
 		return cluster.Errorf(errdefs.ErrUnavailable, "network %s: the cluster's state does not name this node's data address", l.Name)
 	}
 	b.Names = true
+	addresses := a.Addresses
+	if !n.node.IPv6 {
+		addresses = without6(addresses, netip.Prefix.Addr)
+	}
 	b.Places = append(b.Places, place{
-		NetworkID: l.ID, NetworkName: l.Name, Interface: b.nextInterface(), Addresses: a.Addresses,
+		NetworkID: l.ID, NetworkName: l.Name, Interface: b.nextInterface(), Addresses: addresses,
 		Aliases: a.Aliases, Gateways: l.Gateways,
 	})
 	return nil

@@ -41,6 +41,9 @@ func (n *Network) Set(ctx context.Context, state cluster.NetworkState) error {
 
 // take makes the state the newest. A network that a container is still in stays, with nobody else in it.
 func (n *Network) take(state cluster.NetworkState) {
+	if !n.node.IPv6 {
+		state = onlyIPv4(state)
+	}
 	links := make(map[string]*cluster.NetworkLink, len(state.Networks))
 	for i := range state.Networks {
 		links[state.Networks[i].ID] = &state.Networks[i]

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"net/netip"
+	"os"
 
 	"github.com/vishvananda/netlink"
 
@@ -16,11 +17,15 @@ type Node struct {
 	MTU map[netip.Addr]int
 	// Default is the MTU of the default route's link; 1500 when there is none.
 	Default int
+	// IPv6 says that the kernel has it at all.
+	IPv6 bool
 }
 
 // Node asks the kernel about the host.
 func (k *Kernel) Node() (Node, error) {
 	n := Node{MTU: map[netip.Addr]int{}, Default: 1500}
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	n.IPv6 = err == nil
 	s, err := k.space(plan.HostNS)
 	if err != nil {
 		return n, err

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -83,6 +84,11 @@ func (k *Kernel) unpin(ns plan.NS) error {
 func (k *Kernel) sysctls(ns plan.NS, items []plan.Sysctl) error {
 	return k.In(ns, func() error {
 		for _, s := range items {
+			if ns == plan.HostNS && s.Path == forwarding6 {
+				if err := keepAdvertisements(); err != nil {
+					return err
+				}
+			}
 			if err := os.WriteFile(filepath.Join("/proc/sys", s.Path), []byte(s.Value), 0o644); err != nil && !(os.IsNotExist(err) && isV6(s.Path)) {
 				return err
 			}
@@ -93,3 +99,24 @@ func (k *Kernel) sysctls(ns plan.NS, items []plan.Sysctl) error {
 
 // isV6: a kernel without IPv6 has no such files, and nothing to switch off.
 func isV6(path string) bool { return len(path) > 8 && path[:8] == "net/ipv6" }
+
+// forwarding6 makes the node a router of IPv6.
+const forwarding6 = "net/ipv6/conf/all/forwarding"
+
+// keepAdvertisements lets links that take their routes from router advertisements go on so when the node becomes a router
+// itself, which would make it forget its own way out: accept_ra 1 means "not as a router", 2 always.
+func keepAdvertisements() error {
+	files, err := filepath.Glob("/proc/sys/net/ipv6/conf/*/accept_ra")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if b, err := os.ReadFile(f); err != nil || strings.TrimSpace(string(b)) != "1" {
+			continue // gone, or somebody has decided
+		}
+		if err := os.WriteFile(f, []byte("2"), 0o644); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return nil
+}

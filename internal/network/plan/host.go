@@ -26,6 +26,10 @@ func Host(in Input) *Namespace {
 		for _, f := range families {
 			for i, p := range subnetsOf(n, f) {
 				has[f.v6] = true
+				if f.v6 {
+					// A node may have IPv6 switched off by default; the uplinks are ours.
+					ns.Sysctls["net/ipv6/conf/"+link+"/disable_ipv6"] = "0"
+				}
 				if i == 0 {
 					ns.Addrs[Addr{Link: link, Prefix: uplinkPrefix(f, uplinkHost[f.v6])}] = struct{}{}
 				}
