@@ -1,0 +1,5 @@
+package chaos
+
+import "github.com/anishathalye/porcupine"
+
+var _ = porcupine.Ok
