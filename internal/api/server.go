@@ -41,6 +41,7 @@ type Config struct {
 	SwarmNetworks func(ctx context.Context, used bool) ([]network.Inspect, error)
 	// AuditNetwork compares the kernel with what the network should be, and repairs it when asked to. Nil: it cannot.
 	AuditNetwork func(ctx context.Context, repair bool) (shoalnet.Audit, error)
+	Rescue       Rescue // backups and recovery of the swarm
 	Logs         Logs
 	Facts        Facts
 	Counts       func(ctx context.Context) Counts // nil: zeros
@@ -60,7 +61,7 @@ func New(cfg Config) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.routes = newTable(s.systemRoutes(), s.swarmRoutes(), s.networkRoutes(), s.doctorRoutes(), s.localRoutes())
+	s.routes = newTable(s.systemRoutes(), s.swarmRoutes(), s.networkRoutes(), s.doctorRoutes(), s.rescueRoutes(), s.localRoutes())
 	return s
 }
 

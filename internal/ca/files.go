@@ -88,15 +88,32 @@ func (f Files) Load(unlockKey []byte) (Bundle, error) {
 // Save writes the bundle, its keys sealed with unlockKey when that is not nil. After an error or a crash either the
 // old bundle is there or the new one; the roots alone may be newer.
 func (f Files) Save(b Bundle, unlockKey []byte) error {
+	text, err := b.Text(unlockKey)
+	if err != nil {
+		return fmt.Errorf("save node certificate: %w", err)
+	}
+	return f.SaveText(text, b.Root)
+}
+
+// SaveText writes what [Bundle.Text] has made, and the roots; Load reads it as what Save has written.
+func (f Files) SaveText(text, root []byte) error {
 	if err := os.MkdirAll(f.Dir, 0o700); err != nil {
 		return fmt.Errorf("save node certificate: %w", err)
 	}
-	if err := writeFile(filepath.Join(f.Dir, rootFile), b.Root, 0o644); err != nil {
+	if err := writeFile(filepath.Join(f.Dir, rootFile), root, 0o644); err != nil {
 		return fmt.Errorf("save root certificate: %w", err)
 	}
+	if err := writeFile(filepath.Join(f.Dir, nodeFile), text, 0o600); err != nil {
+		return fmt.Errorf("save node certificate: %w", err)
+	}
+	return nil
+}
+
+// Text is everything but the roots in one text, the keys sealed with unlockKey when that is not nil.
+func (b Bundle) Text(unlockKey []byte) ([]byte, error) {
 	key, _ := pem.Decode(b.Key)
 	if key == nil {
-		return cluster.Errorf(errdefs.ErrInvalidArgument, "save node certificate: its key is not PEM")
+		return nil, cluster.Errorf(errdefs.ErrInvalidArgument, "the node's key is not PEM")
 	}
 	text := bytes.Clone(b.Chain)
 	for _, block := range []*pem.Block{key, {Type: typeDataKey, Bytes: b.DataKey}} {
@@ -106,16 +123,13 @@ func (f Files) Save(b Bundle, unlockKey []byte) error {
 		if unlockKey != nil {
 			closed, err := seal(unlockKey, block.Type, block.Bytes)
 			if err != nil {
-				return fmt.Errorf("seal node key: %w", err)
+				return nil, fmt.Errorf("seal node key: %w", err)
 			}
 			block = &pem.Block{Type: sealed + block.Type, Bytes: closed}
 		}
 		text = append(text, pem.EncodeToMemory(block)...)
 	}
-	if err := writeFile(filepath.Join(f.Dir, nodeFile), text, 0o600); err != nil {
-		return fmt.Errorf("save node certificate: %w", err)
-	}
-	return nil
+	return text, nil
 }
 
 // Remove forgets the node's identity.

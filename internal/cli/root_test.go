@@ -28,6 +28,9 @@ func TestTreeHoldsDockersWordsAndOurs(t *testing.T) {
 		{"daemon"},
 		{"playground", "up"},
 		{"quickstart"},
+		{"backup"},
+		{"restore"},
+		{"recover"},
 		{"sample", "registry"},
 	} {
 		c, rest, err := root.Find(path)

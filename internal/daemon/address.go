@@ -102,6 +102,11 @@ func advertise(want, listen string, all []link) (netip.AddrPort, error) {
 	return netip.AddrPort{}, cluster.Errorf(errdefs.ErrInvalidArgument, "%q is neither an IP address nor an interface of this machine with one", host)
 }
 
+// has says whether one of the links has the address.
+func has(all []link, addr netip.Addr) bool {
+	return slices.ContainsFunc(all, func(l link) bool { return slices.Contains(l.addrs, addr.Unmap()) })
+}
+
 // choose takes the only address there is, and refuses to guess between several.
 func choose(all []link) (netip.Addr, error) {
 	switch {

@@ -59,7 +59,7 @@ const catchUp = 2 * time.Minute
 func newNode(cfg Config, executor agent.Executor, network dataPlane, emit func(events.Message), log *slog.Logger) *node {
 	return &node{
 		cfg: cfg, log: log, executor: executor, network: network, emit: emit, state: swarm.LocalNodeStateInactive,
-		files: ca.Files{Dir: filepath.Join(swarmDir(cfg.DataRoot), "certificates")},
+		files: certificates(cfg.DataRoot),
 	}
 }
 
@@ -67,6 +67,9 @@ func newNode(cfg Config, executor agent.Executor, network dataPlane, emit func(e
 func (n *node) start() error {
 	n.verbs.Lock()
 	defer n.verbs.Unlock()
+	if err := removeUnpacked(n.cfg.DataRoot); err != nil {
+		return err
+	}
 	ms, err := loadMembership(n.cfg.DataRoot)
 	if err != nil || ms == nil {
 		return err
@@ -89,6 +92,11 @@ func (n *node) resume(ms *membership, key []byte) error {
 	}
 	if err == nil {
 		err = n.activate(ms, bundle, key, false)
+	}
+	if err == nil {
+		if err = n.settle(context.Background()); err != nil {
+			err = errors.Join(err, n.halt())
+		}
 	}
 	if err != nil {
 		n.become(swarm.LocalNodeStateError, ms, err)

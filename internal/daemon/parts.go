@@ -67,7 +67,7 @@ func (d *daemon) openAPI(ctx context.Context) error {
 	d.node.places = d.places
 	d.api = api.New(api.Config{
 		Local: api.Local{Engine: d.engine, Images: d.images, Volumes: d.volumes},
-		Swarm: d.node, Networks: d.network, Connector: connector{d}, SwarmNetworks: d.places.swarmNetworks, AuditNetwork: d.network.Audit, Logs: d.node, Facts: d.facts(ctx), Counts: d.counts, Log: d.log,
+		Swarm: d.node, Rescue: d.node, Networks: d.network, Connector: connector{d}, SwarmNetworks: d.places.swarmNetworks, AuditNetwork: d.network.Audit, Logs: d.node, Facts: d.facts(ctx), Counts: d.counts, Log: d.log,
 	})
 	d.node.api = d.api
 	return nil

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"github.com/moby/moby/api/types/swarm"
+
+	"shoal/internal/ca"
 )
 
 // membership is what a node must remember of its swarm beside its certificate. Its file is the mark that the node is a
@@ -20,12 +22,20 @@ type membership struct {
 	Advertise  netip.AddrPort // where other nodes reach this one
 	DataAddr   netip.Addr     // overlay traffic
 	Managers   []swarm.Peer   // known at joining; the agent keeps a newer list of its own
+	// Alone says that the manager has become its swarm's only one, by recovery or by a backup, and that the store does
+	// not know it yet.
+	Alone bool `json:",omitempty"`
 }
 
 // swarmDir is the folder of everything that belongs to the node's membership.
 func swarmDir(dataRoot string) string { return filepath.Join(dataRoot, "swarm") }
 
 func stateFile(dataRoot string) string { return filepath.Join(swarmDir(dataRoot), "state.json") }
+
+// certificates is where the node's certificate and keys are.
+func certificates(dataRoot string) ca.Files {
+	return ca.Files{Dir: filepath.Join(swarmDir(dataRoot), "certificates")}
+}
 
 // loadMembership reads the mark; nil: the node is in no swarm. What a broken-off join has left is removed.
 func loadMembership(dataRoot string) (*membership, error) {

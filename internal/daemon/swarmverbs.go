@@ -43,7 +43,7 @@ func (n *node) Init(ctx context.Context, req swarm.InitRequest) (string, error) 
 	defer n.verbs.Unlock()
 	if n.localState() != swarm.LocalNodeStateInactive {
 		if req.ForceNewCluster {
-			return n.forceNewCluster(ctx)
+			return n.forceNewCluster(ctx, req)
 		}
 		return "", errInSwarm
 	}

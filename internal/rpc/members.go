@@ -18,7 +18,8 @@ import (
 // leader answers who leads, as far as this manager knows.
 func (s *Server) leader(context.Context, Caller, *Empty) (*LeaderReply, error) {
 	id, addr := s.leaderNow()
-	reply := &LeaderReply{Managers: Managers(s.config.Store.View())}
+	view := s.config.Store.View()
+	reply := &LeaderReply{Managers: Managers(view), Index: view.Index()}
 	if addr != "" {
 		reply.ID, reply.Addr = id, addr
 	}

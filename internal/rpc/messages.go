@@ -51,6 +51,7 @@ type JoinReply struct {
 type LeaderReply struct {
 	ID, Addr string
 	Managers []swarm.Peer
+	Index    uint64 // the store's, as the manager that answers has applied it
 }
 
 // ProbeRequest asks a manager to try whether a machine lives, by a TCP connect.
