@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"shoal/internal/cli/playground"
+	"shoal/internal/cli/simulate"
 )
 
 // DefaultHost is the daemon that a client speaks to when nothing else is said.
@@ -32,7 +33,7 @@ func Main(args []string) int {
 
 // words are Shoal's own first words.
 func words() []*cobra.Command {
-	return []*cobra.Command{daemonCommand(), playgroundCommand(), quickstartCommand(), sampleCommand()}
+	return []*cobra.Command{daemonCommand(), playgroundCommand(), quickstartCommand(), sampleCommand(), simulate.Command()}
 }
 
 func own(word string) *cobra.Command {

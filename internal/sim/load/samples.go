@@ -1,0 +1,62 @@
+package load
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// samples are how long calls took.
+type samples struct {
+	mu   sync.Mutex
+	took []time.Duration
+}
+
+func (s *samples) add(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.took = append(s.took, d)
+}
+
+func (s *samples) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.took)
+}
+
+// quantile is the smallest sample that so many of all do not exceed (0.99: the 99th percentile); 0 without samples.
+func (s *samples) quantile(q float64) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.took) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(s.took))
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}
+
+// listEvery is the pause between two listings.
+const listEvery = 100 * time.Millisecond
+
+// repeat makes a call over and over until ctx ends or it fails, and notes how long each took.
+func (s *samples) repeat(ctx context.Context, call func(context.Context) error) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		began := time.Now()
+		if err := call(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		s.add(time.Since(began))
+		timer.Reset(listEvery)
+	}
+}
