@@ -26,10 +26,11 @@ type recovery struct {
 	disks     []string
 	advertise string
 	yes       bool
+	look      func(dataRoot string) (daemon.Disk, error)
 }
 
 func recoverCommand(docker command.Cli) *cobra.Command {
-	var r recovery
+	r := recovery{look: daemon.LookAt}
 	c := &cobra.Command{
 		Use:   "recover [OPTIONS]",
 		Short: "Make this manager the only one of a swarm that has lost its quorum for good",
@@ -137,7 +138,7 @@ func (r *recovery) compareDisks(to io.Writer, s api.Survey) error {
 	newest, own := "", raftstore.Tail{Index: s.LogIndex, Term: s.LogTerm}
 	best := own
 	for _, path := range r.disks {
-		d, err := daemon.LookAt(path)
+		d, err := r.look(path)
 		if err != nil {
 			return fmt.Errorf("disk %s: %w", path, err)
 		}

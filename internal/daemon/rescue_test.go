@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -222,6 +223,31 @@ func TestSettleOfAGroupThatIsAsItWas(t *testing.T) {
 	}
 	if n.member.Alone {
 		t.Errorf("the mark stays")
+	}
+}
+
+func TestLookAtAStoppedManager(t *testing.T) {
+	n := swarmOf(t, true) // what it tells needs no key
+	if _, err := LookAt(n.cfg.DataRoot); !errdefs.IsConflict(err) {
+		t.Errorf("a running manager: %v", err)
+	}
+	s, err := n.Survey(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.close(); err != nil {
+		t.Fatal(err)
+	}
+	d, err := LookAt(n.cfg.DataRoot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.ClusterID != s.ClusterID || d.NodeID != s.NodeID || d.Log.Index != s.LogIndex || d.Log.Term != s.LogTerm {
+		t.Errorf("the disk tells %+v, the manager told %+v", d, s)
+	}
+	empty := t.TempDir()
+	if _, err := LookAt(empty); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an empty disk: %v", err)
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 	"shoal/internal/store"
 )
 
-// settleTime is how long the survey gives an election that may be under way.
-const settleTime = 3 * time.Second
+// settleTime is how long the survey gives an election that may be under way, and each manager to answer.
+const settleTime = 2 * time.Second
 
 // Survey says what this manager knows of its swarm and whom of the other managers it reaches.
 func (n *node) Survey(ctx context.Context) (api.Survey, error) {
@@ -29,7 +29,7 @@ func (n *node) Survey(ctx context.Context) (api.Survey, error) {
 	n.mu.RUnlock()
 	v, tail := m.store.View(), m.raft.Tail()
 	s := api.Survey{
-		ClusterID: subject.ClusterID, NodeID: ms.NodeID, LogIndex: tail.Index, LogTerm: tail.Term, Leader: m.awaitLeader(ctx),
+		ClusterID: subject.ClusterID, NodeID: ms.NodeID, LogIndex: tail.Index, LogTerm: tail.Term,
 		Services: store.Services.Len(v),
 	}
 	for t := range store.Tasks.All(v) {
@@ -41,6 +41,7 @@ func (n *node) Survey(ctx context.Context) (api.Survey, error) {
 		s.Managers = append(s.Managers, surveyed(v, server, ms.NodeID))
 	}
 	var wg sync.WaitGroup
+	wg.Go(func() { s.Leader = m.awaitLeader(ctx) })
 	for i := range s.Managers {
 		if other := &s.Managers[i]; !other.Self {
 			wg.Go(func() { other.Answers = n.answers(ctx, other.Addr) })

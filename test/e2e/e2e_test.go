@@ -14,6 +14,7 @@ import (
 	"shoal/internal/cli/playground"
 	"shoal/internal/sample"
 	"shoal/test/e2e/images"
+	"shoal/test/e2e/load"
 )
 
 var bin = flag.String("bin", "../../bin", "folder of the binaries under test")
@@ -59,7 +60,8 @@ type story struct {
 	*playground.Playground
 	ctx  context.Context
 	kept map[string][]string
-	load *load
+	load *load.Load
+	flow []*flow
 }
 
 type storyKey struct{}
@@ -93,6 +95,7 @@ func (r rig) setup(env *testscript.Env) error {
 	env.Setenv("DOCKER_CLI_HINTS", "false")
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("SHOAL", r.shoal)
+	env.Setenv("MACHINES", dir)
 	return nil
 }
 
