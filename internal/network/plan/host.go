@@ -29,6 +29,7 @@ func Host(in Input) *Namespace {
 				if f.v6 {
 					// A node may have IPv6 switched off by default; the uplinks are ours.
 					ns.Sysctls["net/ipv6/conf/"+link+"/disable_ipv6"] = "0"
+					ns.Addrs[Addr{Link: link, Prefix: host(uplinkSource), NoRoute: true}] = struct{}{}
 				}
 				if i == 0 {
 					ns.Addrs[Addr{Link: link, Prefix: uplinkPrefix(f, uplinkHost[f.v6])}] = struct{}{}
@@ -55,6 +56,11 @@ func Host(in Input) *Namespace {
 	}
 	return ns
 }
+
+// uplinkSource is what the host masquerades as towards a network in IPv6, in whose N it leads to the uplink like everything
+// unknown. Link-local addresses, which the uplink has too, are not forwarded to other nodes. (RFC 4193; outside of the pool
+// that networks get theirs from.)
+var uplinkSource = netip.MustParseAddr("fd53:686f:616d::1")
 
 // hostGateway makes the gateway of one of the node's own networks the host's address in it, as users of Docker expect.
 func hostGateway(ns *Namespace, n *Net, f family, link string) netip.Addr {
@@ -128,7 +134,13 @@ func meshTable(in Input, f family, uplinks string) *Table {
 		rule(toLocal, statement{"meta l4proto . th dport vmap @ports", []expr.Any{loadL4(reg1), loadPort(reg32 + 1), vmap("ports")}}),
 	}
 	t.Chains["pre"] = &Chain{Type: "nat", Hook: "prerouting", Priority: -100, Rules: translate}
-	t.Chains["out"] = &Chain{Type: "nat", Hook: "output", Priority: -100, Rules: translate} // the node's own calls
+	own := translate
+	if f.v6 {
+		// IPv6 knows no way from ::1 to another link and back. Left alone, a call to [::1] is refused at once, and the
+		// program that made it goes on to 127.0.0.1.
+		own = append([]RuleText{rule(f.in("daddr", false, f.loopback), accept)}, own...)
+	}
+	t.Chains["out"] = &Chain{Type: "nat", Hook: "output", Priority: -100, Rules: own} // the node's own calls
 	t.Chains["post"] = &Chain{Type: "nat", Hook: "postrouting", Priority: 100, Rules: []RuleText{
 		rule(oif(uplinks), f.in("saddr", false, f.loopback), masquerade),
 		rule(iif(uplinks), oif(uplinks), ctDNAT, masquerade), // a task that calls its own node's published port

@@ -90,6 +90,7 @@ var (
 
 var (
 	masquerade = statement{"masquerade", []expr.Any{&expr.Masq{}}}
+	accept     = statement{"accept", []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}}
 	drop       = statement{"drop", []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}}
 	notrack    = statement{"notrack", []expr.Any{&expr.Notrack{}}}
 	toLocal    = statement{"fib daddr type local", []expr.Any{
