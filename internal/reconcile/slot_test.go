@@ -41,3 +41,33 @@ func TestStartFirstMakesNoThird(t *testing.T) {
 		t.Errorf("the update does not end:\n%s", w.ps())
 	}
 }
+
+// A slot whose new task was lost with its node is down as the update left it: the update comes to no other meanwhile.
+func TestLostNewTaskCounts(t *testing.T) {
+	w := newWorld(4)
+	two := uint64(2)
+	w.update(func(s *swarm.ServiceSpec) {
+		s.TaskTemplate.ContainerSpec.Image = "v1"
+		s.Mode.Replicated = &swarm.ReplicatedService{Replicas: &two}
+		s.UpdateConfig = &swarm.UpdateConfig{Parallelism: 1}
+		s.Labels = map[string]string{DrainLabel: "0s"}
+	})
+	w.run(time.Minute)
+	w.update(func(s *swarm.ServiceSpec) { s.TaskTemplate.ContainerSpec.Image = "v2" })
+	w.pass()
+	for _, task := range w.sorted() {
+		if task.SpecID == w.svc.SpecID {
+			w.nodeCommand(task.NodeID, "down", nil)
+		}
+	}
+	w.pass()
+	slots := map[int]bool{}
+	for _, task := range w.sorted() {
+		if task.SpecID == w.svc.SpecID {
+			slots[task.Slot] = true
+		}
+	}
+	if len(slots) != 1 {
+		t.Errorf("the update is at %d slots at once:\n%s", len(slots), w.ps())
+	}
+}

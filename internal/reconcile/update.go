@@ -122,10 +122,14 @@ func (r *rollout) attempt(p *planner, s *slot) *item {
 }
 
 // underWay says whether the slot is still being brought to the service's spec by an update that this one has replaced
-// (a rollback to where the slot is going anyway): it is down, and counts as such.
+// (a rollback to where the slot is going anyway), or by this one although the node of its new task was lost: it is down,
+// and counts as such.
 func (s *slot) underWay(p *planner) bool {
 	it := s.best(p)
-	return it != nil && it.started().IsZero() && it.Failures == 0 &&
+	if it == nil {
+		it = s.newest()
+	}
+	return it != nil && !it.endedByItself() && it.started().IsZero() && it.Failures == 0 &&
 		slices.ContainsFunc(s.items, func(older *item) bool { return older.order < it.order && !p.upToDate(older) })
 }
 
