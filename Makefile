@@ -15,7 +15,7 @@ build: bin/containerd bin/runc ## build what a machine needs into bin/
 test: lint unit e2e ## everything that must pass before a change lands
 unit: build ## unit tests, with the race detector and in random order
 	./tools/prerequisites
-	go test -shuffle=on ./internal/reconcile/... # thousands of histories of a function that starts no goroutine
+	go test -shuffle=on ./internal/reconcile/... # 10,000 histories of each property of a function that starts no goroutine
 	CGO_ENABLED=1 go test -race -shuffle=on $$(go list ./cmd/... ./internal/... | grep -v /internal/reconcile)
 e2e: build ## end-to-end stories against real clusters on this machine (root)
 	./tools/prerequisites e2e

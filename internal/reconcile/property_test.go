@@ -141,6 +141,7 @@ func (w *world) alone(most int) {
 // From any state that a mix of spec changes, node events and failures can lead to, the service comes to rest as it
 // should be; plans are the same for every leader; no slot runs more than its update order allows.
 func TestConverges(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(3)
 		w.tick = 1 // no two transactions are of one instant
@@ -179,6 +180,9 @@ func TestConverges(t *testing.T) {
 		}
 		w.svc = nil
 		w.run(time.Hour)
+		if w.untouched(); w.err != nil {
+			t.Fatal(w.err)
+		}
 		if len(w.tasks) > 0 {
 			t.Fatalf("%d tasks are left of a removed service:\n%s", len(w.tasks), w.ps())
 		}
@@ -264,6 +268,7 @@ func (w *world) atRest(t *rapid.T, condition swarm.RestartPolicyCondition, updat
 
 // While only specs change, an update takes no more slots down at once than its parallelism, and with start-first none.
 func TestParallelism(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(3)
 		replicas := rapid.Uint64Range(1, 6).Draw(t, "replicas")
@@ -306,6 +311,9 @@ func TestParallelism(t *testing.T) {
 				t.Fatal(w.err)
 			}
 		}
+		if w.untouched(); w.err != nil {
+			t.Fatal(w.err)
+		}
 	})
 }
 
@@ -324,13 +332,13 @@ func TestStartedAt(t *testing.T) {
 	}
 }
 
-// TestMain makes 1,000 histories the default; -rapid.checks asks for another number.
+// TestMain makes 10,000 histories of each property the default; -rapid.checks asks for another number.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
 	if !asked && !testing.Short() {
-		if err := flag.Set("rapid.checks", "1000"); err != nil {
+		if err := flag.Set("rapid.checks", "10000"); err != nil {
 			panic(err)
 		}
 	}

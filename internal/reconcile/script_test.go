@@ -22,6 +22,7 @@ func TestScripts(t *testing.T) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			w.log = nil
 			out := w.command(t, d)
+			w.untouched()
 			if w.err != nil {
 				d.Fatalf(t, "%v", w.err)
 			}

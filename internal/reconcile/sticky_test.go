@@ -13,6 +13,7 @@ import (
 // Whatever happens, a slot of a sticky service runs where it ran before for as long as that node is in the cluster, alone
 // on what it left there; and once all nodes are back, all slots run.
 func TestSticky(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(3)
 		w.broken["bad"] = true
