@@ -66,22 +66,28 @@ func (l *leadership) update(ctx context.Context, f func(*Tx) error) (uint64, err
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	b, index, err := l.make(f)
-	if err != nil || b == nil {
-		return index, err
+	b, index, refusal := l.make(f)
+	if b == nil {
+		return index, refusal
 	}
 	select {
 	case <-b.done:
-		if b.err != nil {
-			return 0, b.err
+		switch {
+		case b.err == nil && refusal == nil:
+			return index, nil
+		case b.err == nil:
+			return 0, refusal
+		case refusal != nil && errors.Is(b.err, ErrOutcomeUnknown):
+			return 0, ErrNotLeader // of what was before it nobody knows; of this one nothing was written
 		}
-		return index, nil
+		return 0, b.err
 	case <-ctx.Done():
 		return 0, fmt.Errorf("%w: %w", ErrOutcomeUnknown, ctx.Err())
 	}
 }
 
-// make runs f and returns the batch to wait for, nil if there is none, and the transaction's index.
+// make runs f and returns the batch to wait for, nil if there is none, and the transaction's index. An error of f has to wait
+// too: it may come of a write that is not committed yet, and telling it would be telling of that write.
 func (l *leadership) make(f func(*Tx) error) (*batch, uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,7 +103,7 @@ func (l *leadership) make(f func(*Tx) error) (*batch, uint64, error) {
 		}
 	}()
 	if err := f(tx); err != nil {
-		return nil, 0, err
+		return l.newest(), 0, err
 	}
 	changes := tx.settle()
 	if len(changes) == 0 {
