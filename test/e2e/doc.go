@@ -12,7 +12,12 @@
 //	service NAME RUNNING/WANTED  waits until the service has so many tasks, 60 s at most
 //	kept NAME                    remembers the service's containers; a second one fails if they have changed
 //	answers N URL                asks from the client until N different hosts have answered, 60 s at most
-//	load start URL | load stop   asks from the client all the time; stop prints "failed: X of Y"
+//	spread [@N] HOSTS COUNT URL... asks each URL (http or udp) so often, from the client or machine N: every request is
+//	                             answered, by so many hosts, which see the client's own address. node2-6 is node2's IPv6 address
+//	load start URL... | load stop asks from the client all the time; stop prints "failed: X of Y, so many/s"
+//	flows start N URL            opens connections from the client that are asked ten times a second; "flows ended HOST" wants
+//	                             those to hosts that begin so, and no others, to have ended within a second; "flows stop" tells
+//	let VAR [@N] ARG...          sets a variable to what docker ARG... prints
 //	off N, on-again N            cuts a machine's power; boots it and starts its daemon
 //	wipe N                       empties the disk of a machine that is off
 //	crash N, down N, up N        kills the daemon (kill -9), ends it in good order, starts it

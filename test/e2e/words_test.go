@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"shoal/internal/cli/playground"
+	"shoal/test/e2e/load"
 )
 
 // limit is how long a story waits for what it wants to see.
@@ -30,7 +29,7 @@ var words = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"cluster": word(1, 2, cluster), "machines": word(1, 1, machines),
 	"docker": docker, "on": on, "until": word(2, 99, until),
 	"service": word(2, 2, service), "kept": word(1, 1, kept), "pick": word(1, 1, pick),
-	"answers": word(2, 2, answers), "load": word(1, 2, loadWord),
+	"answers": word(2, 2, answers), "load": word(1, 9, loadWord), "spread": word(3, 99, spread), "flows": word(1, 3, flows), "let": word(2, 99, let),
 	"off":      machine(func(_ *story, m *playground.Machine) error { return m.Off() }),
 	"on-again": machine(func(s *story, m *playground.Machine) error { return errors.Join(m.Boot(), m.StartDaemon(s.ctx)) }),
 	"wipe":     machine(wipe),
@@ -280,33 +279,7 @@ func pick(ts *testscript.TestScript, s *story, args []string) error {
 
 // fromClient is an HTTP client in the client machine's network, with a new connection for each request.
 func (s *story) fromClient() *http.Client {
-	return &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		host, port, err := net.SplitHostPort(addr)
-		if err != nil {
-			return nil, err
-		}
-		if m, err := s.Find(host); err == nil { // names of machines, since there is no name server
-			host = m.Address.String()
-		}
-		return s.Client().Dial(ctx, network, net.JoinHostPort(host, port))
-	}}}
-}
-
-func get(ctx context.Context, c *http.Client, url string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := c.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = errors.New(resp.Status)
-	}
-	return string(b), err
+	return &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dialFrom(s.Client())}}
 }
 
 var hostField = regexp.MustCompile(`host=(\S+)`)
@@ -319,7 +292,7 @@ func answers(ts *testscript.TestScript, s *story, args []string) error {
 	c := s.fromClient()
 	heard := map[string]string{}
 	err = s.wait(func() error {
-		out, err := get(s.ctx, c, args[1])
+		out, err := load.Get(s.ctx, c, args[1])
 		if m := hostField.FindStringSubmatch(out); m != nil {
 			heard[m[1]] = out
 		}
@@ -332,4 +305,13 @@ func answers(ts *testscript.TestScript, s *story, args []string) error {
 		fmt.Fprint(ts.Stdout(), line)
 	}
 	return err
+}
+
+// let VAR [@N] ARG... sets a variable to what the docker CLI prints.
+func let(ts *testscript.TestScript, s *story, args []string) error {
+	if err := s.docker(ts, args[1:]); err != nil {
+		return err
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+	return nil
 }

@@ -18,11 +18,12 @@ import (
 	"time"
 
 	"shoal/internal/sample/web"
+	"shoal/test/e2e/load"
 )
 
 var words = map[string]func(context.Context, []string) error{
 	"serve": serve, "sleep": sleep, "fail": fail, "eat": eat, "get": get, "lookup": lookup,
-	"cat": cat, "env": env, "id": id, "echo": echo, "hostname": hostname, "write": write, "pwd": pwd, "stat": stat,
+	"cat": cat, "env": env, "id": id, "echo": echo, "hostname": hostname, "write": write, "pwd": pwd, "stat": stat, "load": burden, "listen": listen,
 }
 
 func main() {
@@ -57,6 +58,9 @@ func (e exit) Error() string { return "exit " + strconv.Itoa(int(e)) }
 
 func serve(ctx context.Context, _ []string) error {
 	fmt.Fprintln(os.Stderr, "a line on stderr")
+	if err := echoes(ctx, os.Getenv("LISTEN")); err != nil {
+		return err
+	}
 	return web.Serve(ctx, web.Config{
 		Addr: os.Getenv("LISTEN"), Version: os.Getenv("VERSION"), Task: os.Getenv("TASK"), Sick: "/tmp/sick", Log: os.Stdout,
 	})
@@ -108,40 +112,26 @@ func eat(ctx context.Context, args []string) error {
 	return nil
 }
 
-// get N URL: a new connection for each of the N requests.
+// get N URL: a new connection for each of the N requests (http, or udp with a host and port).
 func get(ctx context.Context, args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
-	c := http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	c := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for range n {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, args[1], nil)
-		if err != nil {
-			return err
+		var said string
+		if to, ok := strings.CutPrefix(args[1], "udp://"); ok {
+			said, err = load.Ask(ctx, new(net.Dialer).DialContext, to)
+		} else {
+			said, err = load.Get(ctx, c, args[1])
 		}
-		resp, err := c.Do(req)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(os.Stdout, resp.Body)
-		resp.Body.Close()
-		if err == nil && resp.StatusCode != http.StatusOK {
-			err = errors.New(resp.Status)
-		}
+		fmt.Print(said)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func lookup(ctx context.Context, args []string) error {
-	ips, err := net.DefaultResolver.LookupIP(ctx, "ip4", args[0])
-	for _, ip := range ips {
-		fmt.Println(ip)
-	}
-	return err
 }
 
 func cat(_ context.Context, args []string) error {
