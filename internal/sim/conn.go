@@ -160,8 +160,8 @@ func (h *host) role() swarm.NodeRole {
 func (m *manager) reach(ctx context.Context, addr string) bool {
 	w, to := m.w, hostOf(addr)
 	w.mu.Lock()
-	m.probes++
-	k := m.probes | m.born<<32
+	m.probes[to]++
+	k := keyOf(to) + m.probes[to] + m.born<<32
 	w.mu.Unlock()
 	if pause(ctx, w.dice.delay(tripQuick, tripSlow, "probe "+m.host.id, k)) != nil {
 		return false

@@ -34,12 +34,12 @@ type manager struct {
 	applied    int // entries of the log
 	flying     *pending
 	proposed   uint64
-	probes     uint64
+	probes     map[string]uint64 // by host
 }
 
 // startManager reads the disk and runs the manager. w.mu is held.
 func (h *host) startManager() error {
-	m := &manager{host: h, w: h.w, born: h.boots, lead: make(chan bool, 64)}
+	m := &manager{host: h, w: h.w, born: h.boots, lead: make(chan bool, 64), probes: map[string]uint64{}}
 	m.ctx, m.cancel = context.WithCancel(h.w.ctx)
 	m.store = store.NewWithClock(m.now)
 	if h.snapshot != nil {

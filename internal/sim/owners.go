@@ -22,7 +22,7 @@ func holdings(o any) (id string, list []string) {
 			}
 		}
 		for _, p := range o.Ports {
-			if p.PublishedPort != 0 && o.NodeID != "" {
+			if p.PublishedPort != 0 && cluster.Rank(o.Status.State) >= cluster.Rank(swarm.TaskStateAssigned) {
 				list = append(list, fmt.Sprintf("port %d/%s of node %s", p.PublishedPort, p.Protocol, o.NodeID))
 				id = slotOf(o) // the next task of a slot may be given it, as it waits for the one before to end
 			}

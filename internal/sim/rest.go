@@ -14,7 +14,7 @@ import (
 // Bounds of the way to rest.
 const (
 	restTime  = 20 * time.Minute // it may take so long
-	quietTime = 40 * time.Second // and must stay so
+	quietTime = 20 * time.Second // and must stay so
 )
 
 // rest heals everything and holds that the swarm comes to be as its services ask, and stays so.

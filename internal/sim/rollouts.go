@@ -47,17 +47,19 @@ func (r *rules) taken(v store.View, s *cluster.Service, t *cluster.Task) bool {
 		cluster.Terminal(t.Status.State) || t.Failures > 0 {
 		return false
 	}
+	var before *cluster.Task
 	for o := range store.Tasks.By(v, store.TaskService, s.ID) {
-		if o.Slot == t.Slot && o.DesiredState != swarm.TaskStateRemove && o.ID != t.ID && o.SpecID != t.SpecID && !r.fell[o.ID] && !o.StartedAt.IsZero() &&
-			(!cluster.Terminal(o.Status.State) || !o.LeftAt.IsZero() && o.Status.State == swarm.TaskStateShutdown) && r.stays(o) {
-			return true
+		if o.Slot == t.Slot && o.CreatedAt.Before(t.CreatedAt) && (before == nil || before.CreatedAt.Before(o.CreatedAt)) {
+			before = o
 		}
 	}
-	return false
+	return before != nil && before.SpecID != t.SpecID && before.DesiredState != swarm.TaskStateRemove && !before.StartedAt.IsZero() &&
+		(!cluster.Terminal(before.Status.State) || !before.LeftAt.IsZero() && before.Status.State == swarm.TaskStateShutdown) &&
+		r.stays(before)
 }
 
 // stays says whether a task's node would have kept it.
 func (r *rules) stays(t *cluster.Task) bool {
 	n := r.nodes[t.NodeID]
-	return n != nil && n.Status.State == swarm.NodeStateReady && n.Spec.Availability == swarm.NodeAvailabilityActive && !t.Moving
+	return !r.fell[t.ID] && n != nil && n.Status.State == swarm.NodeStateReady && n.Spec.Availability == swarm.NodeAvailabilityActive && !t.Moving
 }

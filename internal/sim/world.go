@@ -75,7 +75,7 @@ func Run(cfg Config) (Outcome, error) {
 
 // live has things happen, one after the other.
 func (w *world) live() {
-	steps := 20 + w.rand.IntN(40)
+	steps := 15 + w.rand.IntN(35)
 	for range steps {
 		w.wait(time.Duration(w.rand.Int64N(int64([]time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second}[w.rand.IntN(3)]))))
 		w.act()

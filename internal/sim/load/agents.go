@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 
 	"shoal/internal/agent"
@@ -32,7 +34,7 @@ func (a Agents) Run(ctx context.Context, progress func(joined int), log *slog.Lo
 	g.SetLimit(joinsAtOnce)
 	for i := range a.Count {
 		g.Go(func() (err error) {
-			identities[i], err = a.join(joining, i)
+			identities[i], err = a.joinAtLast(joining, i, log)
 			progress(int(joined.Add(1)))
 			return err
 		})
@@ -56,6 +58,27 @@ func (a Agents) Run(ctx context.Context, progress func(joined int), log *slog.Lo
 }
 
 func (a Agents) name(i int) string { return fmt.Sprintf("agent%05d", a.First+i) }
+
+// joinAgain is the pause before another try to join.
+const joinAgain = 200 * time.Millisecond
+
+// joinAtLast joins, again and again while no leader answers.
+func (a Agents) joinAtLast(ctx context.Context, i int, log *slog.Logger) (*ca.Identity, error) {
+	for {
+		identity, err := a.join(ctx, i)
+		if !errdefs.IsUnavailable(err) {
+			return identity, err
+		}
+		log.Warn("joining again", "agent", a.name(i), "error", err)
+		timer := time.NewTimer(joinAgain)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+	}
+}
 
 func (a Agents) join(ctx context.Context, i int) (*ca.Identity, error) {
 	bundle, err := rpc.Join(ctx, rpc.Membership{Managers: a.Managers, Token: a.Token, Addr: "127.0.0.1", DataAddr: "127.0.0.1", Hostname: a.name(i)})

@@ -19,8 +19,9 @@ func Input[T any](from io.Reader) (T, error) {
 }
 
 // Profiles writes profiles of this process into dir when SIGUSR1 comes: the first one begins the processor's profile, the
-// next one ends it and adds one of the heap. Name leads the files' names. An empty dir: never.
-func Profiles(dir, name string) {
+// next one ends it and adds one of the heap. name leads the files' names. said is called
+// when a pair is written. An empty dir: never.
+func Profiles(dir, name string, said func(error)) {
 	if dir == "" {
 		return
 	}
@@ -29,9 +30,8 @@ func Profiles(dir, name string) {
 	go func() {
 		for round := 1; ; round++ {
 			<-signals
-			if err := profile(filepath.Join(dir, fmt.Sprintf("%s-%d", name, round)), signals); err != nil {
-				fmt.Fprintln(os.Stderr, "profile:", err)
-			}
+			err := profile(filepath.Join(dir, fmt.Sprintf("%s-%d", name, round)), signals)
+			said(err)
 		}
 	}()
 }

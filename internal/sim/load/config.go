@@ -58,7 +58,8 @@ type Report struct {
 	ServiceLsP99 float64 `json:"service_ls_p99_ms"`
 	NodeLsP50    float64 `json:"node_ls_p50_ms"`
 	NodeLsP99    float64 `json:"node_ls_p99_ms"`
-	Listings     int     `json:"listings"` // how many of both were asked for
+	Listings     int     `json:"listings"`        // how many of both were answered
+	Refused      int     `json:"listings_failed"` // and how many were not, for want of a leader mostly
 	// ManagerRSS is the leader's resident set when all tasks run, ManagerPeakRSS its largest until then.
 	ManagerRSS     float64 `json:"manager_rss_mb"`
 	ManagerPeakRSS float64 `json:"manager_peak_rss_mb"`

@@ -148,11 +148,16 @@ func (n *nursery) close() error {
 	return errors.Join(errs...)
 }
 
-// memory is the child's resident set now and at its largest, in bytes.
-func (p *process) memory() (now, peak int64, err error) {
+// yield lets other processes have the processors first.
+func (p *process) yield(nice int) error {
+	return syscall.Setpriority(syscall.PRIO_PGRP, p.cmd.Process.Pid, nice) // the group's: all threads that there are by now
+}
+
+// memory is the child's resident set now and at its largest, in bytes; 0 when it is gone.
+func (p *process) memory() (now, peak int64) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
-		return 0, 0, err
+		return 0, 0
 	}
 	for line := range strings.Lines(string(b)) {
 		key, value, _ := strings.Cut(line, ":")
@@ -167,7 +172,7 @@ func (p *process) memory() (now, peak int64, err error) {
 			peak = kb << 10
 		}
 	}
-	return now, peak, nil
+	return now, peak
 }
 
 // cpuSeconds is the processor time that the child has taken.

@@ -31,10 +31,7 @@ const (
 	RoleAgents  = "agents"
 )
 
-// ready is what a manager's process says when its API answers.
-const ready = "ready"
-
-// swarm is a simulated swarm.
+// simulated is a simulated swarm.
 type simulated struct {
 	cfg      Config
 	dir      string
@@ -64,7 +61,7 @@ func Run(ctx context.Context, cfg Config) (_ Report, err error) {
 	s := &simulated{cfg: cfg, dir: dir, nursery: newNursery(dir)}
 	s.report = Report{Managers: cfg.Managers, Agents: cfg.Agents, Tasks: cfg.Tasks, Services: cfg.Services}
 	defer func() { err = errors.Join(err, s.nursery.close()) }()
-	for _, step := range []func(context.Context) error{s.startManagers, s.startAgents, s.load, s.update, s.killLeader, s.end} {
+	for _, step := range []func(context.Context) error{s.startManagers, s.startAgents, s.load, s.update, s.killLeader} {
 		if err := step(ctx); err != nil {
 			return s.report, err
 		}
@@ -126,6 +123,9 @@ func freePort() (string, error) {
 	return l.Addr().String(), nil
 }
 
+// agentNice makes the agents, which would have machines of their own, stand back behind the managers.
+const agentNice = 5
+
 // startAgents starts the agents and waits until all of them are READY.
 func (s *simulated) startAgents(ctx context.Context) error {
 	tokens, err := s.managers[0].tokens(ctx)
@@ -145,6 +145,9 @@ func (s *simulated) startAgents(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := p.yield(agentNice); err != nil {
+			return err
+		}
 		s.agents = append(s.agents, p)
 	}
 	if err := s.waitReady(ctx, s.managers[0].client); err != nil {
@@ -155,17 +158,23 @@ func (s *simulated) startAgents(ctx context.Context) error {
 	return nil
 }
 
-// end ends the children in good order when they have profiles to write; all others are killed where they stand.
-func (s *simulated) end(context.Context) error { return nil }
-
-// profile begins or ends the children's profiles.
-func (s *simulated) profile() {
+// profile begins the children's profiles, or ends them and waits until they are written.
+func (s *simulated) profile(ctx context.Context, begin bool) error {
 	if s.cfg.Profile == "" {
-		return
+		return nil
 	}
 	for _, p := range s.processes() {
-		p.cmd.Process.Signal(syscall.SIGUSR1) //nolint:errcheck // one that is gone is missed elsewhere
+		if err := p.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+			return fmt.Errorf("profile of %s: %w", p.name, err)
+		}
+		if begin {
+			continue
+		}
+		if _, err := p.word(ctx); err != nil {
+			return fmt.Errorf("profile of %s: %w", p.name, err)
+		}
 	}
+	return nil
 }
 
 func (s *simulated) processes() []*process {

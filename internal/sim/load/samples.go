@@ -9,14 +9,21 @@ import (
 
 // samples are how long calls took.
 type samples struct {
-	mu   sync.Mutex
-	took []time.Duration
+	mu     sync.Mutex
+	took   []time.Duration
+	failed int
 }
 
 func (s *samples) add(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.took = append(s.took, d)
+}
+
+func (s *samples) fail() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed++
 }
 
 func (s *samples) count() int {
@@ -39,24 +46,33 @@ func (s *samples) quantile(q float64) time.Duration {
 // listEvery is the pause between two listings.
 const listEvery = 100 * time.Millisecond
 
-// repeat makes a call over and over until ctx ends or it fails, and notes how long each took.
-func (s *samples) repeat(ctx context.Context, call func(context.Context) error) error {
+// failures is how many calls failed.
+func (s *samples) failures() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// repeat makes a call over and over until ctx ends, and notes how long each took, or that it failed.
+func (s *samples) repeat(ctx context.Context, call func(context.Context) error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-timer.C:
 		}
 		began := time.Now()
-		if err := call(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
+		err := call(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.fail()
+		default:
+			s.add(time.Since(began))
 		}
-		s.add(time.Since(began))
 		timer.Reset(listEvery)
 	}
 }

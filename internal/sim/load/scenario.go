@@ -8,13 +8,11 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
-	pollEvery     = 200 * time.Millisecond
-	sayEvery      = 2 * time.Second
-	createsAtOnce = 4
+	pollEvery = 200 * time.Millisecond
+	sayEvery  = 2 * time.Second
 	// writeEvery and writeTime are the pace of writes that look for a leader.
 	writeEvery = 5 * time.Millisecond
 	writeTime  = 500 * time.Millisecond
@@ -68,85 +66,12 @@ func (s *simulated) waitReady(ctx context.Context, by *client, without ...string
 	})
 }
 
-// load creates the services and measures until all tasks run.
-func (s *simulated) load(ctx context.Context) error {
-	first := s.managers[0]
-	var services, nodes samples
-	asking, stop := context.WithCancel(ctx)
-	defer stop()
-	g, asking := errgroup.WithContext(asking)
-	s.profile()
-	before := s.cpu()
-	began := time.Now()
-	running, done := 0, make(chan struct{})
-	said := began
-	g.Go(func() error {
-		return services.repeat(asking, func(ctx context.Context) error {
-			list, err := first.services(ctx)
-			if err != nil {
-				return err
-			}
-			running = sum(list)
-			if running == s.cfg.Tasks {
-				s.report.RunningSeconds = time.Since(began).Seconds()
-				close(done)
-				<-ctx.Done()
-			} else if time.Since(said) > sayEvery {
-				s.say("%d of %d tasks run", running, s.cfg.Tasks)
-				said = time.Now()
-			}
-			return nil
-		})
-	})
-	g.Go(func() error {
-		return nodes.repeat(asking, func(ctx context.Context) error {
-			_, err := first.nodes(ctx)
-			return err
-		})
-	})
-	creating, _ := errgroup.WithContext(asking)
-	creating.SetLimit(createsAtOnce)
-	g.Go(func() error {
-		for i := range s.cfg.Services {
-			creating.Go(func() error { return first.create(asking, s.spec(i)) })
-		}
-		return creating.Wait()
-	})
-	g.Go(func() error {
-		select {
-		case <-done:
-			stop()
-		case <-asking.Done():
-		}
-		return nil
-	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.profile()
-	return s.note(&services, &nodes, before)
-}
-
-func sum(list []swarm.Service) int {
-	n := 0
-	for _, s := range list {
-		if s.ServiceStatus != nil {
-			n += int(s.ServiceStatus.RunningTasks)
-		}
-	}
-	return n
-}
-
 // note writes down what was measured under load.
-func (s *simulated) note(services, nodes *samples, before []float64) error {
+func (s *simulated) note(services, nodes *samples, before []float64) {
 	r := &s.report
-	r.TasksPerSecond = math.Round(float64(s.cfg.Tasks) / r.RunningSeconds)
 	r.ServiceLsP50, r.ServiceLsP99 = ms(services.quantile(0.5)), ms(services.quantile(0.99))
 	r.NodeLsP50, r.NodeLsP99 = ms(nodes.quantile(0.5)), ms(nodes.quantile(0.99))
-	r.Listings = services.count() + nodes.count()
+	r.Listings, r.Refused = services.count()+nodes.count(), services.failures()+nodes.failures()
 	for i, after := range s.cpu() {
 		took := after - before[i]
 		switch {
@@ -158,10 +83,12 @@ func (s *simulated) note(services, nodes *samples, before []float64) error {
 			r.AgentCPU += took
 		}
 	}
-	now, peak, err := s.managers[0].memory()
+	now, peak := s.managers[0].memory()
 	r.ManagerRSS, r.ManagerPeakRSS = mb(now), mb(peak)
-	s.say("%d tasks run after %.1f s: %.0f a second", s.cfg.Tasks, r.RunningSeconds, r.TasksPerSecond)
-	return err
+	if r.RunningSeconds > 0 {
+		r.TasksPerSecond = math.Round(float64(s.cfg.Tasks) / r.RunningSeconds)
+		s.say("%d tasks run after %.1f s: %.0f a second", s.cfg.Tasks, r.RunningSeconds, r.TasksPerSecond)
+	}
 }
 
 func ms(d time.Duration) float64 { return math.Round(float64(d)/1e5) / 10 }
@@ -202,7 +129,9 @@ func (s *simulated) update(ctx context.Context) error {
 	const monitor = time.Second
 	svc.Spec.TaskTemplate.ContainerSpec.Env = []string{"VERSION=2"}
 	svc.Spec.UpdateConfig = &swarm.UpdateConfig{Parallelism: s.cfg.Parallelism, Delay: s.cfg.Delay, Monitor: monitor, Order: swarm.UpdateOrderStopFirst, FailureAction: swarm.UpdateFailureActionPause}
-	s.profile()
+	if err := s.profile(ctx, true); err != nil {
+		return err
+	}
 	began := time.Now()
 	if err := by.update(ctx, svc); err != nil {
 		return err
@@ -220,7 +149,6 @@ func (s *simulated) update(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("update: %w", err)
 	}
-	s.profile()
 	rounds := 1
 	if p := int(s.cfg.Parallelism); p > 0 {
 		rounds = (int(*svc.Spec.Mode.Replicated.Replicas) + p - 1) / p
@@ -228,7 +156,7 @@ func (s *simulated) update(ctx context.Context) error {
 	s.report.Update = time.Since(began).Seconds()
 	s.report.UpdatePolicy = (time.Duration(rounds-1)*max(s.cfg.Delay, 0) + monitor).Seconds()
 	s.say("a service of %d tasks was updated in %.1f s; its policy alone is %.1f s", *svc.Spec.Mode.Replicated.Replicas, s.report.Update, s.report.UpdatePolicy)
-	return nil
+	return s.profile(ctx, false)
 }
 
 // killLeader kills the leader and measures until the next write succeeds, and until all agents are back.
