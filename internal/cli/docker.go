@@ -68,6 +68,7 @@ func dockerTree(docker *command.DockerCli) (*cobra.Command, *flags.ClientOptions
 	commands.AddCommands(root, docker)
 	addRotate(root, docker)
 	addDoctor(root, docker)
+	addSwarmLabels(root, docker)
 	root.AddCommand(backupCommand(docker), restoreCommand(docker), recoverCommand(docker))
 	root.AddCommand(words()...)
 	return root, opts

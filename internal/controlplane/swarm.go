@@ -187,6 +187,9 @@ func mergeRaft(r, old *swarm.RaftConfig) {
 }
 
 func checkSwarmSpec(spec *swarm.Spec) error {
+	if _, err := cluster.Cleanup(spec.Labels); err != nil {
+		return err
+	}
 	switch {
 	case spec.CAConfig.NodeCertExpiry < minCertExpiry:
 		return invalid("minimum certificate expiry time is: %s", minCertExpiry)

@@ -24,26 +24,30 @@ type Group interface {
 type MembersConfig struct {
 	Store *store.Store
 	Group Group
-	Self  string // this node's ID
+	Self  string           // this node's ID
+	Now   func() time.Time // nil: time.Now
 	Log   *slog.Logger
 }
 
 // membersRetry is how long a change of the Raft group that failed waits for the next try.
 const membersRetry = time.Second
 
-// Members keeps the Raft group to the managers that the store names, and ends a root rotation when all nodes have moved.
-// It runs while this node leads. A demoted or removed manager leaves the group here; joining it is a call of the manager
+// Members keeps the Raft group to the managers that the store names, ends a root rotation when all nodes have moved, and
+// takes out dead managers where the swarm wants it. It runs while this node leads. A demoted or removed manager leaves the group here; joining it is a call of the manager
 // itself, when it is ready.
 func Members(ctx context.Context, cfg MembersConfig) error {
-	log := cfg.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	for {
 		v := cfg.Store.View()
-		err := errors.Join(fitGroup(ctx, cfg, v), finishRotation(ctx, cfg.Store))
+		after := silence(v)
+		err := errors.Join(fitGroup(ctx, cfg, v), finishRotation(ctx, cfg.Store), cleanUp(ctx, cfg, after))
 		if err != nil && ctx.Err() == nil {
-			log.Warn("upkeep of the managers failed, will try again", "error", err)
+			cfg.Log.Warn("upkeep of the managers failed, will try again", "error", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(membersRetry):
@@ -52,13 +56,23 @@ func Members(ctx context.Context, cfg MembersConfig) error {
 				continue
 			}
 		}
-		for ev, err := range cfg.Store.Watch(ctx, v.Index()) {
-			if err != nil || concernsMembers(ev) {
-				break
-			}
-		}
+		awaitMembers(ctx, cfg.Store, v.Index(), after/cleanupChecks)
 		if ctx.Err() != nil {
 			return nil
+		}
+	}
+}
+
+// awaitMembers waits for a change that concerns the members, or, since silence is no change, for that time if it is not 0.
+func awaitMembers(ctx context.Context, s *store.Store, index uint64, most time.Duration) {
+	if most > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, most)
+		defer cancel()
+	}
+	for ev, err := range s.Watch(ctx, index) {
+		if err != nil || concernsMembers(ev) {
+			return
 		}
 	}
 }

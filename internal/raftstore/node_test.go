@@ -137,19 +137,9 @@ func TestSilentFollowerIsSeen(t *testing.T) {
 	members := group(t, 3, raftstore.Config{})
 	leader := members[0]
 	members[2].layer.setCut(true)
-	reachable := func() bool { return leader.Servers()[2].Reachable }
-	deadline := time.NewTimer(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
 	await := func(want bool) {
 		t.Helper()
-		for reachable() != want {
-			select {
-			case <-tick.C:
-			case <-deadline.C:
-				t.Fatalf("n3 is still not reachable=%v", want)
-			}
-		}
+		eventually(t, fmt.Sprint("n3 is reachable: ", want), func() bool { return leader.Servers()[2].Reachable == want })
 	}
 	await(false)
 	err := leader.Demote(t.Context(), "n2")

@@ -137,6 +137,22 @@ func open(t testing.TB, config raftstore.Config) (*member, error) {
 // patience bounds every wait of these tests; none comes near it unless something is broken.
 const patience = 20 * time.Second
 
+// eventually waits until ok says so.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("still not so: %s", what)
+		}
+	}
+}
+
 func (m *member) awaitLead(t testing.TB, want bool) {
 	t.Helper()
 	select {
