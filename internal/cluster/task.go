@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
@@ -104,21 +105,59 @@ type Spec struct {
 // Terminal says whether a task in this state has ended for good.
 func Terminal(s swarm.TaskState) bool { return Rank(s) > Rank(swarm.TaskStateRunning) }
 
-var ranks = map[swarm.TaskState]int{
-	swarm.TaskStateNew: 0, swarm.TaskStateAllocated: 1, swarm.TaskStatePending: 2, swarm.TaskStateAssigned: 3,
-	swarm.TaskStateAccepted: 4, swarm.TaskStatePreparing: 5, swarm.TaskStateReady: 6, swarm.TaskStateStarting: 7,
-	swarm.TaskStateRunning: 8, swarm.TaskStateComplete: 9, swarm.TaskStateShutdown: 10, swarm.TaskStateFailed: 11,
-	swarm.TaskStateRejected: 12, swarm.TaskStateRemove: 13, swarm.TaskStateOrphaned: 14,
+// states are all task states in the order of their ranks.
+var states = []swarm.TaskState{
+	swarm.TaskStateNew,
+	swarm.TaskStateAllocated,
+	swarm.TaskStatePending,
+	swarm.TaskStateAssigned,
+	swarm.TaskStateAccepted,
+	swarm.TaskStatePreparing,
+	swarm.TaskStateReady,
+	swarm.TaskStateStarting,
+	swarm.TaskStateRunning,
+	swarm.TaskStateComplete,
+	swarm.TaskStateShutdown,
+	swarm.TaskStateFailed,
+	swarm.TaskStateRejected,
+	swarm.TaskStateRemove,
+	swarm.TaskStateOrphaned,
 }
 
 // Rank orders task states: a task only ever moves to a higher one. An unknown state ranks 0, as NEW does.
-func Rank(s swarm.TaskState) int { return ranks[s] }
+func Rank(s swarm.TaskState) int {
+	switch s { // no map: this is asked several times for each status of each task
+	case swarm.TaskStateAllocated:
+		return 1
+	case swarm.TaskStatePending:
+		return 2
+	case swarm.TaskStateAssigned:
+		return 3
+	case swarm.TaskStateAccepted:
+		return 4
+	case swarm.TaskStatePreparing:
+		return 5
+	case swarm.TaskStateReady:
+		return 6
+	case swarm.TaskStateStarting:
+		return 7
+	case swarm.TaskStateRunning:
+		return 8
+	case swarm.TaskStateComplete:
+		return 9
+	case swarm.TaskStateShutdown:
+		return 10
+	case swarm.TaskStateFailed:
+		return 11
+	case swarm.TaskStateRejected:
+		return 12
+	case swarm.TaskStateRemove:
+		return 13
+	case swarm.TaskStateOrphaned:
+		return 14
+	}
+	return 0
+}
 
 // States are all task states in the order of their ranks.
-func States() []swarm.TaskState {
-	out := make([]swarm.TaskState, len(ranks))
-	for state, rank := range ranks {
-		out[rank] = state
-	}
-	return out
-}
+func States() []swarm.TaskState { return slices.Clone(states) }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/moby/moby/api/types/swarm"
+
 	"shoal/internal/cluster"
 	"shoal/internal/reconcile"
 	"shoal/internal/store"
@@ -70,6 +72,7 @@ func (m *Manager) watch(ctx context.Context) error {
 			}
 			a := affected(m.cfg.Store.View(), ev)
 			m.wake.mark(a.services...)
+			m.wake.progress(a.progress)
 			if a.room {
 				m.wake.mark(starving)
 			}
@@ -100,6 +103,7 @@ func (m *Manager) run(ctx context.Context) error {
 			}
 		case <-timer.C:
 		}
+		began := time.Now()
 		if err := m.once(ctx); err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -109,11 +113,30 @@ func (m *Manager) run(ctx context.Context) error {
 			}
 			m.log.Error("pass failed, will try again", "error", err)
 		}
+		if !m.rest(ctx, time.Since(began)) {
+			return nil
+		}
 		if at := m.wake.next(); at.IsZero() {
 			timer.Stop()
 		} else {
 			timer.Reset(max(0, at.Sub(m.cfg.Store.Now())))
 		}
+	}
+}
+
+// mostRest bounds the pause after a pass.
+const mostRest = 100 * time.Millisecond
+
+// rest leaves the store to other writers for as long as the pass has had it: nobody writes while a pass runs, and what
+// comes meanwhile is for the next one. false: ctx has ended.
+func (m *Manager) rest(ctx context.Context, took time.Duration) bool {
+	timer := time.NewTimer(min(took, mostRest))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -126,7 +149,9 @@ func (m *Manager) once(ctx context.Context) error {
 	var p *pass
 	_, err := m.cfg.Store.Update(ctx, func(tx *store.Tx) error {
 		p = newPass(tx, m.cfg.Applied(), m.log)
-		return p.run(ids)
+		err := p.run(ids)
+		m.wake.settle(p.settled)
+		return err
 	})
 	if err != nil {
 		for _, id := range ids {
@@ -190,6 +215,7 @@ func everything(v store.View) []string {
 // cause is what a change means to the passes.
 type cause struct {
 	services []string // to look at
+	progress []string // to look at unless they are settled: their tasks have come nearer to running, and that is all
 	room     bool     // a place may have become free
 }
 
@@ -203,10 +229,15 @@ func affected(v store.View, ev store.Event) cause {
 			c.services = append(c.services, o.ID)
 			c.room = c.room || now == nil // its ports are free
 		case *cluster.Task:
-			if o.ServiceID != "" {
-				c.services = append(c.services, o.ServiceID)
-			}
+			was, _ := old.(*cluster.Task)
 			n, _ := now.(*cluster.Task)
+			switch {
+			case o.ServiceID == "":
+			case was != nil && n != nil && onlyNearer(was, n):
+				c.progress = also(c.progress, o.ServiceID)
+			default:
+				c.services = also(c.services, o.ServiceID)
+			}
 			c.room = c.room || n == nil || cluster.Terminal(n.Status.State)
 		case *cluster.Node:
 			if on, _ := old.(*cluster.Node); on != nil && now != nil && sameForTasks(on, now.(*cluster.Node)) {
@@ -223,6 +254,21 @@ func affected(v store.View, ev store.Event) cause {
 		}
 	}
 	return c
+}
+
+// also appends id, unless it is the last already, as when tasks of one service come in a row.
+func also(ids []string, id string) []string {
+	if n := len(ids); n > 0 && ids[n-1] == id {
+		return ids
+	}
+	return append(ids, id)
+}
+
+// onlyNearer says whether a task's node has reported something that is no end, and nothing else about it has changed.
+func onlyNearer(a, b *cluster.Task) bool {
+	return a.NodeID == b.NodeID && a.DesiredState == b.DesiredState && a.SpecID == b.SpecID && a.LeftIndex == b.LeftIndex &&
+		a.LeftAt.Equal(b.LeftAt) && a.Moving == b.Moving &&
+		cluster.Rank(a.Status.State) >= cluster.Rank(swarm.TaskStateAssigned) && !cluster.Terminal(b.Status.State)
 }
 
 func either(a, b any) any {

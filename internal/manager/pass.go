@@ -30,13 +30,14 @@ type pass struct {
 	wake     map[string]time.Time
 	starved  map[string]bool
 	draining map[string]bool
+	settled  map[string]bool
 }
 
 func newPass(tx *store.Tx, applied uint64, log *slog.Logger) *pass {
 	return &pass{
 		tx: tx, log: log, applied: applied, history: historyLimit(store.ClusterOf(tx)),
 		nodes: slices.Collect(store.Nodes.All(tx)), changed: map[*cluster.Task]bool{},
-		wake: map[string]time.Time{}, starved: map[string]bool{}, draining: map[string]bool{},
+		wake: map[string]time.Time{}, starved: map[string]bool{}, draining: map[string]bool{}, settled: map[string]bool{},
 	}
 }
 
@@ -102,7 +103,7 @@ func (p *pass) reconcile(id string) {
 	if !plan.Empty() {
 		p.log.Debug("plan", "service", id, "create", len(plan.Create), "update", len(plan.Update), "delete", len(plan.Delete))
 	}
-	p.wake[id] = plan.Wake
+	p.wake[id], p.settled[id] = plan.Wake, plan.Settled
 	for _, t := range in.Tasks {
 		if now, ok := changed[t.ID]; ok {
 			t = now

@@ -11,13 +11,14 @@ import (
 type wakeups struct {
 	ready chan struct{} // holds one token while something is due now
 
-	mu  sync.Mutex
-	now map[string]struct{}
-	at  map[string]time.Time
+	mu      sync.Mutex
+	now     map[string]struct{}
+	at      map[string]time.Time
+	settled map[string]struct{} // services that need no look when their tasks come nearer to running
 }
 
 func newWakeups() *wakeups {
-	return &wakeups{ready: make(chan struct{}, 1), now: map[string]struct{}{}, at: map[string]time.Time{}}
+	return &wakeups{ready: make(chan struct{}, 1), now: map[string]struct{}{}, at: map[string]time.Time{}, settled: map[string]struct{}{}}
 }
 
 // mark makes services due now.
@@ -33,6 +34,33 @@ func (w *wakeups) mark(ids ...string) {
 	select {
 	case w.ready <- struct{}{}:
 	default:
+	}
+}
+
+// progress makes services due now whose tasks have come nearer to running, unless they are settled.
+func (w *wakeups) progress(ids []string) {
+	var due []string
+	w.mu.Lock()
+	for _, id := range ids {
+		if _, settled := w.settled[id]; !settled {
+			due = append(due, id)
+		}
+	}
+	w.mu.Unlock()
+	w.mark(due...)
+}
+
+// settle notes whether services are settled, by the plan that is about to be committed: before the commit, since the
+// progress of tasks that it starts must not be missed.
+func (w *wakeups) settle(services map[string]bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, settled := range services {
+		if settled {
+			w.settled[id] = struct{}{}
+		} else {
+			delete(w.settled, id)
+		}
 	}
 }
 

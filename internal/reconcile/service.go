@@ -44,6 +44,9 @@ type Plan struct {
 	Service *cluster.Service
 	// Wake is when to look again even if nothing has changed; zero: no need.
 	Wake time.Time
+	// Settled says that tasks of the service may come any nearer to running without need for another look: that is due
+	// when one ends, when anything else about tasks, service or nodes changes, and at Wake.
+	Settled bool
 }
 
 // Status is the update status that the plan sets; nil: as it was.
@@ -72,6 +75,7 @@ func Service(in Input) Plan {
 	default:
 		p.serve()
 	}
+	p.plan.Settled = p.settled()
 	return p.finish()
 }
 
