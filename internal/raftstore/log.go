@@ -9,11 +9,10 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 )
 
 // diskLog is Raft's log and small state in one raft-wal directory, sealed or not. It is what raft-wal lacks: after a
-// failed write (a full disk), that library refuses all others for good; diskLog opens it again.
+// failed write (a full disk), that library refuses all others for good; diskLog opens it again. See also indexedMeta.
 type diskLog struct {
 	dir     string
 	segment int
@@ -26,10 +25,13 @@ type diskLog struct {
 
 	mu   sync.RWMutex // guards which WAL is open: entries are read while others are written
 	wal  *wal.WAL     // nil after a failed reopening, and when closed
-	meta *metadb.BoltMetaDB
+	meta *indexedMeta
 }
 
-var errLogClosed = errors.New("the log is closed")
+var (
+	errLogClosed     = errors.New("the log is closed")
+	errChangingFiles = errors.New("the log may be changing files")
+)
 
 func openLog(dir string, segment int, seal *Sealer, logger hclog.Logger) (*diskLog, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -40,7 +42,7 @@ func openLog(dir string, segment int, seal *Sealer, logger hclog.Logger) (*diskL
 }
 
 func (l *diskLog) open() error {
-	l.meta = &metadb.BoltMetaDB{}
+	l.meta = &indexedMeta{}
 	w, err := wal.Open(l.dir, wal.WithSegmentSize(l.segment), wal.WithLogger(l.logger), wal.WithMetaStore(l.meta))
 	if err != nil {
 		return errors.Join(err, l.meta.Close())
@@ -73,6 +75,11 @@ func (l *diskLog) using(f func(*wal.WAL) error) error {
 func (l *diskLog) writing(f func(*wal.WAL) error) error {
 	l.write.Lock()
 	defer l.write.Unlock()
+	return l.writingAlone(f)
+}
+
+// writingAlone is writing for who holds the lock.
+func (l *diskLog) writingAlone(f func(*wal.WAL) error) error {
 	if l.broken != nil {
 		if err := l.reopen(); err != nil {
 			return fmt.Errorf("open the log again after %w: %w", l.broken, err)
@@ -97,8 +104,11 @@ func (l *diskLog) reopen() error {
 	if err := l.open(); err != nil {
 		return err
 	}
-	l.logger.Info("log opened again", "after", l.broken)
-	l.broken, l.ghosts = nil, true
+	if !errors.Is(l.broken, errChangingFiles) {
+		l.logger.Info("log opened again", "after", l.broken)
+		l.ghosts = true
+	}
+	l.broken = nil
 	return nil
 }
 
@@ -160,7 +170,14 @@ func (l *diskLog) StoreLogs(logs []*raft.Log) error {
 
 // DeleteRange removes the beginning or the end of the log.
 func (l *diskLog) DeleteRange(first, last uint64) error {
-	return l.writing(func(w *wal.WAL) error { return w.DeleteRange(first, last) })
+	l.write.Lock()
+	defer l.write.Unlock()
+	if end, err := l.LastIndex(); err == nil && last >= end && l.broken == nil {
+		// The library begins a new file in the background, and would call the wrong file full if the newest one went away
+		// meanwhile. There is no other way to wait for it.
+		l.broken = errChangingFiles
+	}
+	return l.writingAlone(func(w *wal.WAL) error { return w.DeleteRange(first, last) })
 }
 
 // IsMonotonic tells Raft that the log may have no gaps.

@@ -54,12 +54,29 @@ func (n *Node) servers() (servers []Server, index uint64, err error) {
 	return servers, future.Index(), nil
 }
 
-// AddNonvoter adds a server that gets the log but does not vote, or moves one to another address. Leader only, as all
+// AddNonvoter adds a server that gets the log but does not vote. Leader only, as all
 // changes of membership; each returns when the change is committed.
 func (n *Node) AddNonvoter(ctx context.Context, id, addr string) error {
 	return n.changing(ctx, "add manager", id, false, func(index uint64, timeout time.Duration) raft.Future {
 		return n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(addr), index, timeout)
 	})
+}
+
+// Move gives a member another address; it keeps its vote, or has none as before. The error is of class NotFound for one
+// that is no member.
+func (n *Node) Move(ctx context.Context, id, addr string) error {
+	for _, s := range n.Servers() {
+		if s.ID == id {
+			if s.Addr == addr {
+				return nil
+			}
+			return n.changing(ctx, "move manager", id, false, func(index uint64, timeout time.Duration) raft.Future {
+				// What the library does for a voter here: it changes the address alone.
+				return n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(addr), index, timeout)
+			})
+		}
+	}
+	return cluster.Errorf(errdefs.ErrNotFound, "manager %s is no member of the raft group", id)
 }
 
 // AddVoter makes a server a voter. Add it as a non-voter first and wait until it has caught up (its Applied against
