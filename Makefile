@@ -23,7 +23,7 @@ e2e: build ## end-to-end stories against real clusters on this machine (root)
 bench: build ## benchmarks: decisions, store, and whole daemons beside docker.io (root)
 	go test -run '^$$' -bench . -benchmem $(BENCH)
 	go test -run '^$$' -bench Replicas -benchtime 5x -timeout 30m -v ./bench
-	go test -run '^$$' -bench 'Idle|Container' -benchtime 1x -timeout 30m -v ./bench
+	go test -run '^$$' -bench 'Idle$$|Container|Worker|Leader|Join|IdleCluster' -benchtime 1x -timeout 60m -v ./bench
 lint: ## formatting, vet and linters
 	./tools/lint/run
 generate: ## rewrite generated files and golden files
