@@ -19,6 +19,8 @@ type Control struct {
 	MayDemote func(nodeID string) bool
 	// Log may be nil.
 	Log *slog.Logger
+
+	counts counter
 }
 
 // update runs f in one store transaction.

@@ -58,7 +58,7 @@ func nodeName(n *cluster.Node) string {
 // nodeOut is a node as the API shows it, with its present part in the consensus.
 func (c *Control) nodeOut(n *cluster.Node) swarm.Node {
 	out := n.Node
-	if c.Members != nil {
+	if c.Members != nil && (n.Spec.Role == swarm.NodeRoleManager || n.ManagerStatus != nil) { // a worker is no member
 		out.ManagerStatus = c.Members(n.ID)
 	}
 	if out.ManagerStatus != nil && out.ManagerStatus.Addr == "" && n.ManagerStatus != nil {

@@ -1,8 +1,6 @@
 package controlplane
 
 import (
-	"iter"
-
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/cluster"
@@ -16,11 +14,11 @@ func (c *Control) Services(f Filters, status bool) ([]swarm.Service, error) {
 		return nil, err
 	}
 	v := c.Store.View()
-	list := []swarm.Service{}
-	down := map[string]bool{}
-	for n := range store.Nodes.All(v) {
-		down[n.ID] = n.Status.State == swarm.NodeStateDown
+	var tallyOf func(string) tally
+	if status {
+		v, tallyOf = c.counts.now(c.Store)
 	}
+	list := []swarm.Service{}
 	for s := range store.Services.All(v) {
 		if !f.Prefix("id", s.ID) || !f.Prefix("name", s.Spec.Name) || !f.Labels("label", s.Spec.Labels) ||
 			!f.Exact("mode", modeName(&s.Spec.Mode)) || !f.Exact("runtime", string(s.Spec.TaskTemplate.Runtime)) {
@@ -28,7 +26,7 @@ func (c *Control) Services(f Filters, status bool) ([]swarm.Service, error) {
 		}
 		out := serviceOut(s)
 		if status {
-			out.ServiceStatus = taskCounts(s, store.Tasks.By(v, store.TaskService, s.ID), down)
+			out.ServiceStatus = taskCounts(v, s, tallyOf)
 		}
 		list = append(list, out)
 	}
@@ -61,42 +59,44 @@ func serviceOut(s *cluster.Service) swarm.Service {
 	return out
 }
 
-// taskCounts counts a service's tasks. For the global modes the tasks themselves say how many are wanted. A task on a node that
-// is down does not count as running: its last word was that it runs, and it has been replaced.
-func taskCounts(s *cluster.Service, tasks iter.Seq[*cluster.Task], down map[string]bool) *swarm.ServiceStatus {
+// taskCounts is how many tasks a service has and should have. For the global modes the tasks themselves say how many are
+// wanted. A task on a node that is down does not count as running.
+func taskCounts(r store.Reader, s *cluster.Service, tallyOf func(string) tally) *swarm.ServiceStatus {
 	var n swarm.ServiceStatus
-	global := false
+	var t tally
+	if s.JobStatus == nil {
+		t = tallyOf(s.ID)
+	} else {
+		t, n.CompletedTasks = jobCounts(r, s)
+	}
+	n.RunningTasks = uint64(max(t.running, 0))
 	switch m := s.Spec.Mode; {
 	case m.Replicated != nil && m.Replicated.Replicas != nil:
 		n.DesiredTasks = *m.Replicated.Replicas
 	case m.ReplicatedJob != nil && m.ReplicatedJob.MaxConcurrent != nil:
 		n.DesiredTasks = *m.ReplicatedJob.MaxConcurrent
 	default:
-		global = true
-	}
-	for t := range tasks {
-		if s.JobStatus != nil {
-			if t.JobIteration != s.JobStatus.JobIteration.Index {
-				continue
-			}
-			if t.Status.State == swarm.TaskStateComplete {
-				n.CompletedTasks++
-			}
-		}
-		if t.Status.State == swarm.TaskStateRunning && !down[t.NodeID] {
-			n.RunningTasks++
-		}
-		if !global {
-			continue
-		}
-		switch t.DesiredState {
-		case swarm.TaskStateRunning:
-			n.DesiredTasks++
-		case swarm.TaskStateComplete:
-			if t.Status.State != swarm.TaskStateComplete {
-				n.DesiredTasks++
-			}
-		}
+		n.DesiredTasks = uint64(max(t.wanted, 0))
 	}
 	return &n
+}
+
+// jobCounts counts the tasks of a job's present iteration.
+func jobCounts(r store.Reader, s *cluster.Service) (t tally, complete uint64) {
+	for task := range store.Tasks.By(r, store.TaskService, s.ID) {
+		if task.JobIteration != s.JobStatus.JobIteration.Index {
+			continue
+		}
+		if task.Status.State == swarm.TaskStateComplete {
+			complete++
+		}
+		if n := store.Nodes.Get(r, task.NodeID); n != nil && n.Status.State == swarm.NodeStateDown && task.Status.State == swarm.TaskStateRunning {
+			if wanted(task) {
+				t.wanted++
+			}
+			continue
+		}
+		t.add(task, 1)
+	}
+	return t, complete
 }
