@@ -6,7 +6,9 @@ CONTAINERD := v2.4.2
 BENCH := ./internal/reconcile/... ./internal/schedule/... ./internal/allocate/... ./internal/network/plan/... ./internal/store/... \
 	./internal/raftstore/... ./internal/controlplane/...
 
-.PHONY: help build test unit e2e bench lint generate quickstart quickstart-clean clean ci
+COUNT ?= 1
+
+.PHONY: help build test unit e2e chaos bench lint generate quickstart quickstart-clean clean ci
 help: ## print these targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
 build: bin/containerd bin/runc ## build what a machine needs into bin/
@@ -20,6 +22,8 @@ unit: build ## unit tests, with the race detector and in random order
 e2e: build ## end-to-end stories against real clusters on this machine (root)
 	./tools/prerequisites e2e
 	go test -count=1 -p 1 -parallel 2 -timeout 30m ./test/...
+chaos: build ## every fault on every kind of machine while clients work, COUNT=1 rounds of about ten minutes (root)
+	SHOAL_CHAOS_COUNT=$(COUNT) go test -count=1 -timeout 24h -v -run 'TestChaos|TestQuorumLost' ./test/chaos
 bench: build ## benchmarks: decisions, store, and whole daemons beside docker.io (root)
 	go test -run '^$$' -bench . -benchmem $(BENCH)
 	go test -run '^$$' -bench Replicas -benchtime 5x -timeout 30m -v ./bench

@@ -1,5 +1,0 @@
-package chaos
-
-import "github.com/anishathalye/porcupine"
-
-var _ = porcupine.Ok

@@ -1,0 +1,210 @@
+package chaos
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/client"
+
+	"shoal/internal/cli/playground"
+)
+
+const (
+	managers, workers = 3, 2
+	service           = "web"
+	replicas          = 6
+	diskSize          = 512 << 20
+)
+
+// rig is a cluster with a service on it.
+type rig struct {
+	*testing.T
+	play  *playground.Playground
+	api   map[int]*client.Client // by machine number
+	image string
+}
+
+// newRig makes a cluster of three managers and two workers, each with a disk of its own, and runs the service on it.
+func newRig(t *testing.T, subnet string) *rig {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test makes namespaces and containers: run it as root")
+	}
+	dir, err := os.MkdirTemp("/tmp", "ch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin, err := filepath.Abs(cmp.Or(os.Getenv("SHOAL_BIN"), "../../bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shoal := filepath.Join(bin, "shoal")
+	if _, err := os.Stat(shoal); err != nil {
+		t.Fatalf("no binaries (make build makes them): %v", err)
+	}
+	p, err := playground.New(playground.Config{Dir: dir, Subnet: prefix(t, subnet), Shoal: shoal, Tied: true, Disk: diskSize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{T: t, play: p, api: map[int]*client.Client{}, image: p.Registry() + "/web:v1"}
+	t.Cleanup(r.end)
+	if err := p.StartRegistry(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Up(t.Context(), managers, workers, func(what string) { t.Log(what) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range p.Machines() {
+		if r.api[m.Number], err = direct(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wanted := uint64(replicas)
+	grace := time.Second
+	_, err = r.api[1].ServiceCreate(t.Context(), client.ServiceCreateOptions{Spec: swarm.ServiceSpec{
+		Annotations:  swarm.Annotations{Name: service},
+		TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: r.image, StopGracePeriod: &grace}},
+		Mode:         swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &wanted}},
+		EndpointSpec: &swarm.EndpointSpec{Ports: []swarm.PortConfig{{TargetPort: 80, PublishedPort: 8080}}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.settle(time.Minute)
+	return r
+}
+
+func (r *rig) end() {
+	for _, c := range r.api {
+		c.Close()
+	}
+	if r.Failed() {
+		for _, m := range r.play.Machines() {
+			b, err := os.ReadFile(m.Log())
+			if err == nil {
+				r.Logf("the end of %s's log:\n%s", m.Name, b[max(0, len(b)-6000):])
+			}
+		}
+	}
+	if err := r.play.Remove(); err != nil {
+		r.Error(err)
+	}
+}
+
+// direct is a client of one machine's daemon. Each request has a connection of its own, since connections to a daemon that was
+// stopped hang.
+func direct(m *playground.Machine) (*client.Client, error) {
+	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", m.Socket())
+	}}
+	return client.New(client.WithHost("unix://"+m.Socket()), client.WithHTTPClient(&http.Client{Transport: t}), client.WithScheme("http"))
+}
+
+// machine returns machine n.
+func (r *rig) machine(n int) *playground.Machine { return r.play.Machines()[n-1] }
+
+// requestTime bounds one request: a stopped daemon answers nothing.
+const requestTime = 5 * time.Second
+
+// nodes lists the nodes as the first manager tells that answers.
+func (r *rig) nodes() ([]swarm.Node, error) {
+	var errs []error
+	for n := 1; n <= managers; n++ {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+		list, err := r.api[n].NodeList(ctx, client.NodeListOptions{})
+		cancel()
+		if err == nil {
+			return list.Items, nil
+		}
+		errs = append(errs, fmt.Errorf("manager %d: %w", n, err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+// leader waits until somebody leads, and returns its machine.
+func (r *rig) leader() *playground.Machine {
+	r.Helper()
+	var found *playground.Machine
+	r.await(time.Minute, "nobody leads", func() error {
+		list, err := r.nodes()
+		for _, n := range list {
+			if n.ManagerStatus != nil && n.ManagerStatus.Leader {
+				found, err = r.play.Find(n.Description.Hostname)
+				return err
+			}
+		}
+		return errors.Join(errors.New("no manager is shown as the leader"), err)
+	})
+	return found
+}
+
+// target is the machine that a word stands for: "leader", "follower" or "worker".
+func (r *rig) target(word string) *playground.Machine {
+	r.Helper()
+	switch word {
+	case "leader":
+		return r.leader()
+	case "follower":
+		leads := r.leader().Number
+		for n := 1; n <= managers; n++ {
+			if n != leads {
+				return r.machine(n)
+			}
+		}
+	case "worker":
+		return r.machine(managers + 1)
+	}
+	r.Fatalf("no target %q: want leader, follower or worker", word)
+	return nil
+}
+
+// await asks until ok returns nil, and fails with its last error when limit is over.
+func (r *rig) await(limit time.Duration, what string, ok func() error) {
+	r.Helper()
+	over := time.NewTimer(limit)
+	defer over.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		select {
+		case <-over.C:
+			r.Fatalf("%s (waited %v): %v", what, limit, err)
+		case <-r.Context().Done():
+			r.Fatal(r.Context().Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// hold waits for d.
+func (r *rig) hold(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.Context().Done():
+	}
+}
+
+// words reads a list from the environment.
+func words(name string, otherwise []string) []string {
+	if text := os.Getenv(name); text != "" {
+		return strings.Split(text, ",")
+	}
+	return slices.Clone(otherwise)
+}
