@@ -42,6 +42,9 @@ func (n *Network) endFlows(before map[string]*cluster.NetworkLink) {
 				n.config.Log.Warn("connections to endpoints that are gone not ended", "network", net.Name, "err", err)
 			}
 			n.endSockets(id, flows)
+			if ns == plan.HostNS {
+				n.endOutside(flows)
+			}
 		}
 	}
 }
@@ -72,5 +75,20 @@ func (n *Network) endSockets(networkID string, flows []kernel.Flow) {
 			n.config.Log.Warn("connection to an endpoint that is gone not ended", "container", short(id), "err", err)
 		}
 		n.kernel.Forget(ns)
+	}
+}
+
+// endOutside does the same for clients of the routing mesh: programs of this node, and those of other machines.
+func (n *Network) endOutside(flows []kernel.Flow) {
+	far := flows[:0:0]
+	for _, f := range flows {
+		if _, own := n.node.MTU[f.Client.Addr()]; !own {
+			far = append(far, f)
+		} else if err := n.kernel.EndSocket(plan.HostNS, f); err != nil {
+			n.config.Log.Warn("connection of a program of this node to an endpoint that is gone not ended", "client", f.Client, "err", err)
+		}
+	}
+	if err := n.kernel.Nudge(far); err != nil {
+		n.config.Log.Debug("clients of endpoints that are gone not told", "err", err)
 	}
 }

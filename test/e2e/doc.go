@@ -15,8 +15,8 @@
 //	spread [@N] HOSTS COUNT URL... asks each URL (http or udp) so often, from the client or machine N: every request is
 //	                             answered, by so many hosts, which see the client's own address. node2-6 is node2's IPv6 address
 //	load start URL... | load stop asks from the client all the time; stop prints "failed: X of Y, so many/s"
-//	flows start N URL            opens connections from the client that are asked ten times a second; "flows ended HOST" wants
-//	                             those to hosts that begin so, and no others, to have ended within a second; "flows stop" tells
+//	flows start N URL            opens connections from the client; half are asked ten times a second, half wait. "flows ended HOST"
+//	                             wants those to hosts that begin so, and no others, ended within a second; "flows stop" tells
 //	let VAR [@N] ARG...          sets a variable to what docker ARG... prints
 //	off N, on-again N            cuts a machine's power; boots it and starts its daemon
 //	wipe N                       empties the disk of a machine that is off

@@ -15,7 +15,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// flow is one connection from the client that is asked again and again, and never replaced.
+// flow is one connection from the client, never replaced: every second one is asked again and again, the others wait for what
+// the server may say.
 type flow struct {
 	conn net.Conn
 	host string // who answers
@@ -41,8 +42,8 @@ func flows(ts *testscript.TestScript, s *story, args []string) error {
 		if err != nil {
 			return err
 		}
-		for range n {
-			if err := s.startFlow(args[2]); err != nil {
+		for i := range n {
+			if err := s.startFlow(args[2], i%2 == 1); err != nil {
 				return err
 			}
 		}
@@ -55,7 +56,7 @@ func flows(ts *testscript.TestScript, s *story, args []string) error {
 	return errors.New("want start N URL, ended HOST, or stop")
 }
 
-func (s *story) startFlow(to string) error {
+func (s *story) startFlow(to string, waits bool) error {
 	u, err := url.Parse(to)
 	if err != nil {
 		return err
@@ -70,6 +71,10 @@ func (s *story) startFlow(to string) error {
 		return err
 	}
 	s.flow = append(s.flow, f)
+	if waits {
+		go f.wait(r)
+		return nil
+	}
 	go func() {
 		tick := time.NewTicker(flowPace)
 		defer tick.Stop()
@@ -80,6 +85,16 @@ func (s *story) startFlow(to string) error {
 		}
 	}()
 	return nil
+}
+
+func (f *flow) wait(r *bufio.Reader) {
+	err := f.conn.SetDeadline(time.Time{})
+	if err == nil {
+		_, err = r.ReadByte()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
 }
 
 func (f *flow) ask(r *bufio.Reader) (err error) {

@@ -14,9 +14,12 @@ import (
 // Flow is a TCP connection as its client sees it.
 type Flow struct{ Client, Server netip.AddrPort }
 
-// EndFlows forgets the connections whose replies come from one of the addresses, and returns those of TCP. The next
-// packet of such a client finds no translation and is answered by a reset; one that only waits must be ended where its
-// socket is: see EndSocket.
+// tcpEstablished is the state of a connection that neither side has begun to close (nf_conntrack_tcp.h).
+const tcpEstablished = 3
+
+// EndFlows forgets the connections whose replies come from one of the addresses, and returns those of TCP that are
+// established. The next packet of such a client finds no translation and is answered by a reset; one that only waits must
+// be ended where its socket is, or be made to send something: see EndSocket and Nudge.
 func (k *Kernel) EndFlows(ns plan.NS, servers map[netip.Addr]bool) ([]Flow, error) {
 	s, err := k.space(ns)
 	if err != nil {
@@ -47,7 +50,7 @@ func (f *from) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	if !f.servers[addrOf(flow.Reverse.SrcIP)] {
 		return false
 	}
-	if flow.Forward.Protocol == unix.IPPROTO_TCP {
+	if state, ok := flow.ProtoInfo.(*netlink.ProtoInfoTCP); flow.Forward.Protocol == unix.IPPROTO_TCP && (!ok || state.State == tcpEstablished) {
 		f.flows = append(f.flows, Flow{netip.AddrPortFrom(addrOf(flow.Forward.SrcIP), flow.Forward.SrcPort), netip.AddrPortFrom(addrOf(flow.Forward.DstIP), flow.Forward.DstPort)})
 	}
 	return true
