@@ -52,9 +52,14 @@ type Up struct {
 	Sent time.Time `json:",omitzero"`
 	// Applied is the index of the newest network state that the node's kernel and DNS hold; 0: unchanged.
 	Applied uint64 `json:",omitempty"`
+	// Keys is all that the node has made for encrypted networks; nil: unchanged.
+	Keys *OwnKeys `json:",omitempty"`
 	// Leaving says that the daemon stops in good order and its containers run on.
 	Leaving bool `json:",omitempty"`
 }
+
+// OwnKeys is the public keys that a node has made for encrypted networks, in full, by network and generation.
+type OwnKeys struct{ List []OwnKey }
 
 // TaskReport is a task's state as its node sees it.
 type TaskReport struct {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"net/netip"
 
 	"github.com/moby/moby/api/types/swarm"
@@ -32,8 +33,38 @@ type NetworkLink struct {
 	Internal  bool           `json:",omitempty"`
 	Ingress   bool           `json:",omitempty"`
 	Encrypted bool           `json:",omitempty"`
-	Endpoints []Endpoint     `json:",omitempty"` // every task with an address in the network, on any node
-	Services  []VIP          `json:",omitempty"`
+	// Rings are the generations of keys that an encrypted network's packets are taken by, one, or two while they change;
+	// Sends is the one that they are sent by.
+	Rings     []Ring     `json:",omitempty"`
+	Sends     uint64     `json:",omitempty"`
+	Endpoints []Endpoint `json:",omitempty"` // every task with an address in the network, on any node
+	Services  []VIP      `json:",omitempty"`
+}
+
+// Ring is one generation of an encrypted network's keys: of each node that is on the network, as far as it has said.
+type Ring struct {
+	Generation uint64
+	Keys       []NodeKey `json:",omitempty"`
+}
+
+// NodeKey is a node's end of an encrypted network: the public key that it made, base64, and its UDP port.
+type NodeKey struct {
+	NodeID string
+	Public string
+	Port   uint16
+}
+
+// OwnKey is a key that a node has made for one generation of one network.
+type OwnKey struct {
+	NetworkID  string
+	Generation uint64
+	Public     string // base64
+	Port       uint16
+}
+
+// Compare orders keys by network and generation.
+func (k OwnKey) Compare(other OwnKey) int {
+	return cmp.Or(cmp.Compare(k.NetworkID, other.NetworkID), cmp.Compare(k.Generation, other.Generation))
 }
 
 // Endpoint is one task's presence in a network.

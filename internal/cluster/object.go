@@ -31,6 +31,8 @@ type Node struct {
 	Cert   Certificate
 	// Falls are the times at which the node went DOWN lately; a flapping node waits longer for new tasks.
 	Falls []time.Time `json:",omitempty"`
+	// Keys are the public keys that the node has made for encrypted networks, by network and generation.
+	Keys []OwnKey `json:",omitempty"`
 }
 
 // Network is a stored swarm network.
@@ -40,6 +42,18 @@ type Network struct {
 	Leaving bool                  `json:",omitempty"`
 	VNI     uint32                `json:",omitempty"` // 0 for networks of the nodes' own
 	Aux     map[string]netip.Addr `json:",omitempty"` // addresses never given out, by name (--aux-address)
+	Keys    *KeyChange            `json:",omitempty"` // of an encrypted network; nil: it is not
+}
+
+// KeyChange says which generations of an encrypted network's keys are in use. The keys are the nodes' own.
+type KeyChange struct {
+	// Sends is the generation that packets are sent by. Other is one more that they are taken by while the keys change: a
+	// newer one that the nodes get ready, or the one before; 0: none.
+	Sends uint64
+	Other uint64 `json:",omitempty"`
+	// Moved is when Sends or Other changed last, Due when the next change shall begin.
+	Moved time.Time
+	Due   time.Time
 }
 
 // Predefined says whether the network stands for one that every node has of its own: host, none or bridge.

@@ -121,9 +121,6 @@ func order(l *cluster.NetworkLink) int {
 
 func (n *Network) overlay(b *box, a cluster.Attachment) error {
 	l := n.links[a.NetworkID]
-	if l.Encrypted {
-		return cluster.Errorf(errdefs.ErrNotImplemented, "network %s is encrypted, which this node cannot do yet", l.Name)
-	}
 	if _, ok := n.self(); !ok {
 		return cluster.Errorf(errdefs.ErrUnavailable, "network %s: the cluster's state does not name this node's data address", l.Name)
 	}

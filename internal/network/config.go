@@ -7,6 +7,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"shoal/internal/cluster"
+	"shoal/internal/network/tunnel"
 )
 
 // Config is what a node's network needs to know of its daemon.
@@ -18,6 +19,11 @@ type Config struct {
 	DNS      []string
 	// Pools are where subnets of the node's own networks come from; none: Docker's.
 	Pools []Pool
+	// WireGuard says where the devices of encrypted networks are made; empty: in the kernel where it has them, otherwise in
+	// a process each, which holds TunnelMemory bytes (0: a default) and runs on TunnelProcessors (0: all).
+	WireGuard        tunnel.Mode
+	TunnelMemory     int64
+	TunnelProcessors int
 	// NoZones turns conntrack zones off on the mesh's return path.
 	NoZones bool
 	Log     *slog.Logger

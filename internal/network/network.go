@@ -12,14 +12,16 @@ import (
 	"shoal/internal/network/dns"
 	"shoal/internal/network/kernel"
 	"shoal/internal/network/plan"
+	"shoal/internal/network/tunnel"
 )
 
 // Network is one node's data plane. Its methods may be called from many goroutines.
 type Network struct {
-	config Config
-	kernel *kernel.Kernel
-	dns    *dns.Server
-	saver  *saver
+	config  Config
+	kernel  *kernel.Kernel
+	dns     *dns.Server
+	saver   *saver
+	tunnels *tunnel.Tunnels
 
 	// gate holds one token: whoever has it owns the fields below and the kernel. It is a channel and not a mutex since
 	// it is held over netlink and files.
@@ -35,6 +37,7 @@ type Network struct {
 	names  map[string]*dns.Names
 	// seen are the mesh's ports that the last state had, yielded those of them that a process of the node keeps.
 	seen, yielded map[claim]bool
+	own           own
 
 	// mu guards what is read without the gate.
 	mu      sync.Mutex
@@ -57,8 +60,15 @@ func New(config Config) (*Network, error) {
 		gate: make(chan struct{}, 1), closed: make(chan struct{}), links: map[string]*cluster.NetworkLink{}, boxes: map[string]*box{}, locals: map[string]*local{},
 		have: plan.Kernel{}, names: map[string]*dns.Names{}, changed: make(chan struct{}), ready: map[string]*Sandbox{},
 	}
-	if err := n.restore(); err != nil {
+	err = n.openTunnels()
+	if err == nil {
+		err = n.restore()
+	}
+	if err != nil {
 		n.dns.Close()
+		if n.tunnels != nil {
+			n.tunnels.Close()
+		}
 		k.Close()
 		return nil, err
 	}
@@ -84,6 +94,9 @@ func (n *Network) restore() error {
 	alive := map[plan.NS]bool{}
 	for _, p := range pins {
 		alive[p] = true
+	}
+	if err := n.tunnels.Retain(func(ns plan.NS) bool { return alive[ns] }); err != nil {
+		return err
 	}
 	if err := n.loadBoxes(alive); err != nil {
 		return err
@@ -147,6 +160,7 @@ func (n *Network) Close() error {
 	}
 	close(n.closed) // and the token is never given back
 	n.dns.Close()
+	n.tunnels.Close()
 	n.kernel.Close()
 	return n.saver.close()
 }
@@ -172,6 +186,8 @@ func (n *Network) Purge() error {
 	}
 	errs = append(errs, n.sync(context.Background(), nil, containers))
 	n.dns.Close()
+	errs = append(errs, n.tunnels.Retain(func(plan.NS) bool { return false }))
+	n.tunnels.Close()
 	n.kernel.Close()
 	errs = append(errs, n.saver.remove(), n.removeLocals())
 	return errors.Join(errs...)

@@ -60,7 +60,7 @@ func (s *story) task(at int, short, service string, places ...cluster.Attachment
 	return box
 }
 
-func (s *story) set(t *testing.T) {
+func (s *story) set(t testing.TB) {
 	t.Helper()
 	s.state.Index++
 	for _, n := range s.nodes {

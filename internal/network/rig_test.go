@@ -23,14 +23,14 @@ import (
 
 // The rig: nodes as network namespaces on one switch, with an outside client at 10.98.0.9.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	id     string
 	client *kernel.Kernel
 }
 
 type node struct {
 	*Network
-	t      *testing.T
+	t      testing.TB
 	ns     string
 	addr   netip.Addr
 	config Config
@@ -38,7 +38,7 @@ type node struct {
 
 var rigs atomic.Int32
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("this test makes network namespaces: run it as root")

@@ -94,14 +94,11 @@ func (n *Network) lookup(id string) *plan.Net {
 	}
 	if net.MTU == 0 {
 		self, _ := n.self()
-		under, overhead := n.node.Default, 50
+		under := n.node.Default
 		if m := n.node.MTU[self.Addr]; m > 0 {
 			under = m
 		}
-		if self.Addr.Is6() {
-			overhead = 70
-		}
-		net.MTU = under - overhead
+		net.MTU = under - plan.Overhead(net, self.Addr.Is6())
 	}
 	return net
 }
@@ -129,7 +126,7 @@ func (n *Network) input() plan.Input {
 	}
 	if swarm && len(n.state.Ports) > 0 {
 		for id, l := range n.links {
-			if l.Ingress && !l.Encrypted {
+			if l.Ingress {
 				in.Mesh = n.meshPorts()
 				if nets[id] == nil {
 					nets[id] = n.lookup(id)

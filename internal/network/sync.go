@@ -89,6 +89,9 @@ func (n *Network) apply(ctx context.Context, touched map[string]bool, extra plan
 			return fmt.Errorf("network: other tables' forward chains: %w", err)
 		}
 	}
+	if err := n.noteKeys(in, ops); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
 	return n.listen(wanted)
 }
 

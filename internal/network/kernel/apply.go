@@ -72,6 +72,8 @@ func (a *applier) run(ops []plan.Op) (int, error) {
 	case plan.TableID, plan.SetItem, plan.ChainItem, plan.Flush, plan.RuleItem, plan.Element:
 		n := same(isTable)
 		return n, a.k.transact(first.NS, ops[:n])
+	case plan.PeerItem, plan.AllowedItem:
+		return a.tunnel(ops)
 	}
 	return 1, a.one(first)
 }
@@ -91,6 +93,9 @@ func (a *applier) one(op plan.Op) error {
 	}
 	switch item := op.Item.(type) {
 	case plan.LinkItem:
+		if item.Kind == plan.WireGuard {
+			return a.tunnelLink(op, item)
+		}
 		if op.Delete {
 			return a.removeLink(s, op.NS, item.Name)
 		}

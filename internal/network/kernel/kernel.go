@@ -20,6 +20,7 @@ import (
 // Kernel is the network of this machine as seen from the namespace that the process runs in.
 type Kernel struct {
 	dir, host string
+	tunnels   Tunnels // nil: no WireGuard devices
 
 	mu   sync.Mutex
 	open map[plan.NS]*space

@@ -35,6 +35,10 @@ func (a *applier) link(s *space, ns plan.NS, l plan.LinkItem) error {
 			}
 		}
 	case plan.VXLAN:
+		if l.Inside() {
+			err = vxlanInside(s, attrs, l)
+			break
+		}
 		// Made from the host's namespace straight into N: the socket of the underlay stays the host's.
 		host, e := a.k.space(plan.HostNS)
 		if e != nil {

@@ -22,10 +22,10 @@ func (k *Kernel) Read(ns plan.NS, prefix string, want map[string]string) (*plan.
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{space: s, ns: plan.NewNamespace(), names: map[int]string{}, ours: func(name string) bool {
+	r := &reader{space: s, devices: k.tunnels, at: ns, ns: plan.NewNamespace(), names: map[int]string{}, ours: func(name string) bool {
 		return ns != plan.HostNS || strings.HasPrefix(name, prefix+"-")
 	}}
-	for _, step := range []func() error{r.links, r.addresses, r.neighbours, r.routes, r.rules} {
+	for _, step := range []func() error{r.links, r.tunnels, r.addresses, r.neighbours, r.routes, r.rules} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -51,9 +51,11 @@ func (k *Kernel) Read(ns plan.NS, prefix string, want map[string]string) (*plan.
 
 type reader struct {
 	*space
-	ns    *plan.Namespace
-	names map[int]string
-	ours  func(name string) bool
+	devices Tunnels
+	at      plan.NS
+	ns      *plan.Namespace
+	names   map[int]string
+	ours    func(name string) bool
 }
 
 func (r *reader) links() error {

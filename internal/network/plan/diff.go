@@ -38,6 +38,7 @@ func Diff(have, want Kernel) []Op {
 	pairs(func(d *differ, h, w *Namespace) { d.links(h, w, true) })
 	pairs(func(d *differ, h, w *Namespace) { d.sysctls(h, w, true) })
 	pairs((*differ).addresses)
+	pairs((*differ).tunnels)
 	pairs((*differ).routes)
 	pairs((*differ).tables)
 	pairs((*differ).leftovers)
@@ -47,7 +48,7 @@ func Diff(have, want Kernel) []Op {
 		}
 		// The kernel takes a namespace down at its leisure; names and VNIs must be free at once.
 		for _, link := range slices.Sorted(maps.Keys(have[name].Links)) {
-			if l := have[name].Links[link]; l.Kind == VXLAN || link == upLink {
+			if l := have[name].Links[link]; l.Kind == VXLAN || l.Kind == WireGuard || link == upLink {
 				ops = append(ops, Op{NS: name, Delete: true, Item: LinkItem{link, l}})
 			}
 		}
@@ -211,6 +212,7 @@ func (d *differ) leftovers(have, want *Namespace) {
 			d.del(NeighItem{n, have.Neighs[n]})
 		}
 	}
+	d.closings(have, want, gone)
 	for _, a := range surplus(have.Addrs, want.Addrs, compareAddr) {
 		if !gone(a.Link) {
 			d.del(a)

@@ -27,6 +27,9 @@ type Namespace struct {
 	FDB     map[Bridge]netip.Addr // where a VXLAN device sends frames for a MAC
 	Sysctls map[string]string     // slashed path below /proc/sys
 	Tables  map[TableID]*Table
+	// Peers and Allowed are what WireGuard devices know of others; nil where there is none.
+	Peers   map[Remote]netip.AddrPort
+	Allowed map[Allowed]string // the key of the peer that the address is behind
 }
 
 // NewNamespace returns an empty one, loopback down.

@@ -73,6 +73,8 @@ func (o Op) String() string {
 		return "ip netns " + verb + " " + string(o.NS)
 	case Sysctl, Flush:
 		return where + item.String()
+	case PeerItem, AllowedItem:
+		return where + tunnelOp(o)
 	case LinkItem:
 		if o.Delete {
 			return where + "ip link delete " + item.Name
@@ -101,6 +103,8 @@ func (l LinkItem) String() string {
 		return l.Name + " up"
 	case Peer:
 		return fmt.Sprintf("%s address %s mtu %d up", l.Name, l.MAC, l.MTU)
+	case WireGuard:
+		return fmt.Sprintf("ip link %s mtu %d type wireguard", l.Name, l.MTU)
 	case VXLAN:
 		return fmt.Sprintf("ip link %s address %s mtu %d type vxlan id %d local %s dstport 4789 nolearning", l.Name, l.MAC, l.MTU, l.VNI, l.Local)
 	}

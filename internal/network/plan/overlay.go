@@ -29,7 +29,11 @@ func Overlay(in Input, n *Net) *Namespace {
 	for _, p := range n.Places {
 		place(ns, n, p)
 	}
-	if !n.Local {
+	switch {
+	case n.Local:
+	case n.Encrypted:
+		encrypt(in, ns, n)
+	default:
 		peers(in, ns, n)
 	}
 	for _, f := range families {
