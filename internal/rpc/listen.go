@@ -23,12 +23,14 @@ const (
 	anonymousTime = time.Minute      // to join, for connections without a certificate
 	maxHandshakes = 8192             // at once
 	maxFromOne    = 1024             // of them from one address
+	// Connections without a certificate after the handshake, which gRPC keeps buffers for: at once, and from one address.
+	maxAnonymous, maxAnonymousFromOne = 512, 128
 )
 
 // greet makes the handshake and gives the connection to whom its protocol names.
-func (s *Server) greet(raw net.Conn) {
+func (s *Server) greet(raw net.Conn, host string) {
 	conn := tls.Server(raw, s.config.Identity.Server(protoGRPC, protoRaft, protoAPI))
-	ctx, cancel := context.WithTimeout(s.ctx, handshakeTime)
+	ctx, cancel := context.WithTimeout(s.ctx, s.patience)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		s.log.Debug("port 2377: handshake", "remote", raw.RemoteAddr(), "err", err)
@@ -48,7 +50,13 @@ func (s *Server) greet(raw net.Conn) {
 	manager := caller.Role == swarm.NodeRoleManager
 	switch {
 	case state.NegotiatedProtocol == protoGRPC && caller.ID == "":
-		s.forGRPC.put(newBrief(conn, anonymousTime))
+		p := s.anonymous.enter(conn, host)
+		if p == nil {
+			s.log.Warn("port 2377: refused", "remote", raw.RemoteAddr(), "err", "too many connections without a certificate from this address")
+			conn.Close()
+			return
+		}
+		s.forGRPC.put(newBrief(conn, anonymousTime, p))
 	case state.NegotiatedProtocol == protoGRPC:
 		s.forGRPC.put(conn)
 	case state.NegotiatedProtocol == protoRaft && manager:
@@ -58,33 +66,6 @@ func (s *Server) greet(raw net.Conn) {
 	default:
 		s.log.Warn("port 2377: refused", "remote", raw.RemoteAddr(), "node", caller.ID, "protocol", state.NegotiatedProtocol)
 		conn.Close()
-	}
-}
-
-// gate counts the handshakes under way.
-type gate struct {
-	mu    sync.Mutex
-	total int
-	open  map[string]int // by address
-}
-
-func (g *gate) enter(host string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.total >= maxHandshakes || g.open[host] >= maxFromOne {
-		return false
-	}
-	g.total++
-	g.open[host]++
-	return true
-}
-
-func (g *gate) leave(host string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.total--
-	if g.open[host]--; g.open[host] <= 0 {
-		delete(g.open, host)
 	}
 }
 
@@ -136,22 +117,6 @@ type advertised string
 // Network is always TCP.
 func (advertised) Network() string  { return "tcp" }
 func (a advertised) String() string { return string(a) }
-
-// brief is a connection that ends after a time, whatever is done with it.
-type brief struct {
-	*tls.Conn
-	timer *time.Timer
-}
-
-func newBrief(conn *tls.Conn, life time.Duration) *brief {
-	return &brief{conn, time.AfterFunc(life, func() { conn.Close() })}
-}
-
-// Close ends the connection now.
-func (b *brief) Close() error {
-	b.timer.Stop()
-	return b.Conn.Close()
-}
 
 // plain hides from net/http that a connection is TLS's: it serves only protocols that it knows, by ALPN.
 type plain struct{ net.Conn }

@@ -347,22 +347,6 @@ func TestGarbage(t *testing.T) {
 	client.Close()
 }
 
-func TestGateBoundsHandshakes(t *testing.T) {
-	g := gate{open: map[string]int{}}
-	for i := range maxFromOne {
-		if !g.enter("a") {
-			t.Fatalf("refused number %d", i)
-		}
-	}
-	if g.enter("a") || !g.enter("b") {
-		t.Error("the bound is not one address's own")
-	}
-	g.leave("a")
-	if !g.enter("a") {
-		t.Error("a place was not given back")
-	}
-}
-
 func TestErrorsKeepTheirClass(t *testing.T) {
 	for _, c := range classes {
 		got := fromStatus(toStatus(cluster.Errorf(c.class, "service x not found")))

@@ -66,7 +66,10 @@ type Config struct {
 type Server struct {
 	config Config
 	log    *slog.Logger
-	gate   gate
+	// Those that are in their handshake, and those that have ended it without a certificate.
+	handshakes, anonymous gate
+	patience              time.Duration // for a handshake
+
 	grpc   *grpc.Server
 	http   *http.Server
 	dialer peers
@@ -94,7 +97,9 @@ func NewServer(config Config) *Server {
 	s := &Server{config: config, log: config.Log}
 	s.dialer.identity = config.Identity
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.gate.open = map[string]int{}
+	s.handshakes.max, s.handshakes.one = maxHandshakes, maxFromOne
+	s.anonymous.max, s.anonymous.one = maxAnonymous, maxAnonymousFromOne
+	s.patience = handshakeTime
 	addr := advertised(config.Advertise)
 	s.forGRPC, s.forAPI, s.forRaft = newQueue(addr), newQueue(addr), newQueue(addr)
 	s.grpc = grpc.NewServer(
@@ -137,13 +142,14 @@ func (s *Server) Serve(ln net.Listener) error {
 			continue
 		}
 		host := hostOf(conn.RemoteAddr())
-		if !s.gate.enter(host) {
+		seat := s.handshakes.enter(conn, host)
+		if seat == nil {
 			conn.Close()
 			continue
 		}
 		s.wg.Go(func() {
-			defer s.gate.leave(host)
-			s.greet(conn)
+			defer seat.leave()
+			s.greet(conn, host)
 		})
 	}
 }
