@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 
@@ -19,6 +20,8 @@ type reports struct {
 	ready chan struct{} // holds one token: there may be something to send
 
 	mu     sync.Mutex
+	urgent bool                        // something that is queued must not wait
+	due    time.Time                   // when the rest has waited long enough; zero: there is none
 	queued map[string]swarm.TaskStatus // by task ID
 	flying map[string]swarm.TaskStatus // sent, not acknowledged
 	seq    uint64                      // of the message under way
@@ -28,11 +31,21 @@ func newReports() *reports {
 	return &reports{ready: make(chan struct{}, 1), queued: map[string]swarm.TaskStatus{}}
 }
 
+// stepTime is how long a task's steps towards running wait to be reported: most are over by then, and need not be.
+const stepTime = 50 * time.Millisecond
+
 func (r *reports) put(taskID string, s swarm.TaskStatus) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.queued[taskID] = s
-	r.mu.Unlock()
-	r.token()
+	switch {
+	case cluster.Rank(s.State) >= cluster.Rank(swarm.TaskStateRunning):
+		r.urgent = true
+		r.token()
+	case r.due.IsZero():
+		r.due = time.Now().Add(stepTime)
+		time.AfterFunc(stepTime, r.token)
+	}
 }
 
 // forget drops what there is to say of a task.
@@ -50,16 +63,16 @@ func (r *reports) restart() {
 			r.queued[id] = s
 		}
 	}
-	r.flying, r.seq = nil, 0
+	r.flying, r.seq, r.urgent = nil, 0, true
 	r.mu.Unlock()
 	r.token()
 }
 
-// take returns the next message's statuses; none while one is under way.
+// take returns the next message's statuses; none while one is under way, or while what there is may wait.
 func (r *reports) take() (seq uint64, list []cluster.TaskReport) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.flying) > 0 || len(r.queued) == 0 {
+	if len(r.flying) > 0 || len(r.queued) == 0 || !r.urgent && time.Now().Before(r.due) {
 		return 0, nil
 	}
 	r.flying = map[string]swarm.TaskStatus{}
@@ -72,6 +85,7 @@ func (r *reports) take() (seq uint64, list []cluster.TaskReport) {
 		r.flying[id] = s
 		delete(r.queued, id)
 	}
+	r.urgent, r.due = len(r.queued) > 0, time.Time{} // what is left follows with the next
 	r.seq++
 	return r.seq, list
 }

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -21,6 +22,7 @@ const (
 	busyReport = 8                     // so many in a commit mean that many come
 	reportTime = 20 * time.Millisecond // the wait
 	reportRoom = 1024                  // messages that wait for the commit before
+	maxWrites  = 4                     // commits under way: a slow disk need not hold up the reports that come meanwhile
 )
 
 // report is one message with statuses.
@@ -51,9 +53,14 @@ func (r *reports) put(ctx context.Context, one report) error {
 	}
 }
 
-// run writes reports until ctx ends.
+// run writes reports until ctx ends, in the order in which they came.
 func (r *reports) run(ctx context.Context) error {
 	busy := false
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	writes := make(chan struct{}, maxWrites)
+	before := make(chan struct{}) // closed when the batch before has its place in the order
+	close(before)
 	for {
 		var batch []report
 		select {
@@ -64,10 +71,20 @@ func (r *reports) run(ctx context.Context) error {
 		}
 		batch = r.gather(ctx, batch, busy)
 		busy = count(batch) >= busyReport
-		err := r.write(ctx, batch)
-		for _, one := range batch {
-			one.done(err)
+		select {
+		case writes <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
+		turn, placed := before, make(chan struct{})
+		before = placed
+		wg.Go(func() {
+			defer func() { <-writes }()
+			err := r.write(ctx, batch, turn, sync.OnceFunc(func() { close(placed) }))
+			for _, one := range batch {
+				one.done(err)
+			}
+		})
 	}
 }
 
@@ -112,12 +129,16 @@ func count(batch []report) int {
 	return n
 }
 
-// write commits what the batch changes, if anything.
-func (r *reports) write(ctx context.Context, batch []report) error {
+// write commits what the batch changes, if anything, after the batch whose turn is before it; placed is called when the
+// next one may follow.
+func (r *reports) write(ctx context.Context, batch []report, turn <-chan struct{}, placed func()) error {
+	defer placed()
+	<-turn
 	if view := r.store.View(); !anyNews(view, batch) {
 		return nil
 	}
 	_, err := r.store.Update(ctx, func(tx *store.Tx) error {
+		defer placed()
 		for _, one := range batch {
 			for _, s := range one.up.Statuses {
 				t := store.Tasks.Get(tx, s.TaskID)

@@ -229,8 +229,7 @@ func affected(v store.View, ev store.Event) cause {
 			c.services = append(c.services, o.ID)
 			c.room = c.room || now == nil // its ports are free
 		case *cluster.Task:
-			was, _ := old.(*cluster.Task)
-			n, _ := now.(*cluster.Task)
+			was, n := as[cluster.Task](old), as[cluster.Task](now)
 			switch {
 			case o.ServiceID == "":
 			case was != nil && n != nil && onlyNearer(was, n):
@@ -240,10 +239,17 @@ func affected(v store.View, ev store.Event) cause {
 			}
 			c.room = c.room || n == nil || cluster.Terminal(n.Status.State)
 		case *cluster.Node:
-			if on, _ := old.(*cluster.Node); on != nil && now != nil && sameForTasks(on, now.(*cluster.Node)) {
+			on, nn := as[cluster.Node](old), as[cluster.Node](now)
+			if on != nil && nn != nil && sameForTasks(on, nn) {
 				continue
 			}
-			c.services = append(c.services, concerned(v, o.ID)...)
+			there, followers := concerned(v, o.ID)
+			if on != nil && nn != nil && onlyHeard(on, nn) {
+				c.progress = append(c.progress, there...)
+			} else {
+				c.services = append(c.services, there...)
+			}
+			c.services = append(c.services, followers...)
 			c.room = true
 		case *cluster.Network:
 			c.room = true
@@ -271,6 +277,11 @@ func onlyNearer(a, b *cluster.Task) bool {
 		cluster.Rank(a.Status.State) >= cluster.Rank(swarm.TaskStateAssigned) && !cluster.Terminal(b.Status.State)
 }
 
+func as[T any](o any) *T {
+	p, _ := o.(*T)
+	return p
+}
+
 func either(a, b any) any {
 	if b != nil {
 		return b
@@ -278,21 +289,31 @@ func either(a, b any) any {
 	return a
 }
 
-// concerned are the services that a change of a node may concern: those with tasks there, those that follow nodes, and
-// those that want to be spread again.
-func concerned(v store.View, nodeID string) []string {
-	var ids []string
+// concerned are the services that a change of a node may concern: those with tasks there, and those that follow nodes or
+// want to be spread again.
+func concerned(v store.View, nodeID string) (there, followers []string) {
 	for t := range store.Tasks.By(v, store.TaskNode, nodeID) {
 		if t.ServiceID != "" {
-			ids = append(ids, t.ServiceID)
+			there = also(there, t.ServiceID)
 		}
 	}
 	for s := range store.Services.All(v) {
 		if s.Spec.Mode.Global != nil || s.Spec.Mode.GlobalJob != nil || reconcile.Rebalances(s) {
-			ids = append(ids, s.ID)
+			followers = append(followers, s.ID)
 		}
 	}
-	return ids
+	return there, followers
+}
+
+// onlyHeard says whether nothing has changed about a node but that it was heard of, or is no longer sure to be: tasks
+// that it has stay there. DOWN is more than that.
+func onlyHeard(a, b *cluster.Node) bool {
+	if a.Status.State == swarm.NodeStateDown || b.Status.State == swarm.NodeStateDown {
+		return false
+	}
+	c := *b
+	c.Status.State = a.Status.State
+	return sameForTasks(a, &c)
 }
 
 // sameForTasks says whether nothing changed that placing or keeping a task depends on.

@@ -44,8 +44,9 @@ type Plan struct {
 	Service *cluster.Service
 	// Wake is when to look again even if nothing has changed; zero: no need.
 	Wake time.Time
-	// Settled says that tasks of the service may come any nearer to running without need for another look: that is due
-	// when one ends, when anything else about tasks, service or nodes changes, and at Wake.
+	// Settled says that tasks of the service may come any nearer to running, and their nodes be UNKNOWN for a while,
+	// without need for another look: that is due when a task ends, when anything else about tasks, service or nodes
+	// changes, and at Wake. A service that follows nodes must still be looked at when one is UNKNOWN or READY.
 	Settled bool
 }
 

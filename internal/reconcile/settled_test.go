@@ -38,6 +38,14 @@ func TestSettled(t *testing.T) {
 					})
 				}
 			}
+			if w.svc.Spec.Mode.Replicated != nil { // that nodes are heard of or not is no matter either
+				for _, n := range w.nodes {
+					if n.Status.State != swarm.NodeStateDown {
+						state := rapid.SampledFrom([]swarm.NodeState{swarm.NodeStateReady, swarm.NodeStateUnknown}).Draw(t, "heard")
+						w.changeNode(n.ID, func(n *cluster.Node) { n.Status.State = state })
+					}
+				}
+			}
 			if again := Service(w.input()); !again.Empty() || !again.Settled {
 				t.Fatalf("settled, and yet: %v (settled: %v)\n%s", describe(again), again.Settled, w.ps())
 			}
