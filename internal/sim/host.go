@@ -133,6 +133,13 @@ func (w *world) boot() {
 	for i := range managers + workers {
 		w.addHost(i < managers)
 	}
+	w.mu.Unlock()
+	w.start()
+}
+
+// start writes the swarm's first objects and starts all daemons.
+func (w *world) start() {
+	w.mu.Lock()
 	w.bootstrap()
 	for _, h := range w.hosts {
 		if err := h.start(); err != nil {

@@ -208,7 +208,7 @@ func serviceUnrest(v store.View, s *cluster.Service) string {
 	if have != want {
 		return fmt.Sprintf("%d of %d", have, want)
 	}
-	if u := s.UpdateStatus; u != nil && u.State != swarm.UpdateStateCompleted {
+	if u := s.UpdateStatus; u != nil && u.State != swarm.UpdateStateCompleted && u.State != swarm.UpdateStateRollbackCompleted {
 		return fmt.Sprintf("its update is %s: %s", u.State, u.Message)
 	}
 	return ""

@@ -24,6 +24,7 @@ type rules struct {
 	fell   map[string]bool            // task ID: its node was out of reach for a while since the task was made
 	double map[string]bool            // service ID: two tasks of a slot may run for a while
 	acked  map[string]string          // ID of what a client was told to be stored: its table
+	each   func(store.Event)          // hears of every transaction; may be nil
 }
 
 func newRules(w *world) *rules {
@@ -75,6 +76,9 @@ func (r *rules) transaction(v store.View, ev store.Event) {
 		}
 	}
 	r.rollouts(v, ev)
+	if r.each != nil {
+		r.each(ev)
+	}
 	if r.w.story {
 		r.tell(ev)
 	}
