@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -109,7 +110,7 @@ func (m *market) note(ctx context.Context, me int, call int64, in input, err err
 	case strings.Contains(err.Error(), "update out of sequence"):
 		m.history.add(me, call, in, output{outcome: refused})
 		return
-	case strings.Contains(err.Error(), noLeader), strings.Contains(err.Error(), "no space left"), strings.Contains(err.Error(), "Cannot connect"):
+	case strings.Contains(err.Error(), noLeader), strings.Contains(err.Error(), "no space left"), notAsked(err):
 	default:
 		m.history.add(me, call, in, output{outcome: open})
 	}
@@ -117,10 +118,16 @@ func (m *market) note(ctx context.Context, me int, call int64, in input, err err
 	pause(ctx, 50*time.Millisecond)
 }
 
+// notAsked says that no daemon took the request.
+func notAsked(err error) bool {
+	return strings.Contains(err.Error(), "Cannot connect") || strings.Contains(err.Error(), "failed to connect")
+}
+
 // noLeader is Docker's sentence for a manager that cannot answer for the swarm, without the part that may differ.
 const noLeader = "The swarm does not have a leader. It's possible that too few managers are online"
 
 func (m *market) count(answer string) {
+	answer = ids.ReplaceAllString(answer, "…")
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.answers[answer]++
@@ -151,6 +158,9 @@ func (m *market) close() {
 		m.r.Errorf("the history of reads and writes is %s, want one that some order explains:\n%s", got, why)
 	}
 }
+
+// ids are what tells two answers of one kind apart: IDs, versions, folders.
+var ids = regexp.MustCompile(`[a-z0-9]{25}|[0-9]+( KiB)?\b|%2Ftmp[^/]*|node[0-9]`)
 
 // pause returns after d, or false when ctx has ended.
 func pause(ctx context.Context, d time.Duration) bool {

@@ -9,6 +9,7 @@
 //	docker [@N] ARG...           the docker CLI against node 1, or node N
 //	on N COMMAND [ARG...]        a command on machine N ("client" is a machine outside the cluster)
 //	until [@N] REGEXP ARG...     repeats docker ARG... until its output matches, for 60 s at most
+//	as NAME                      puts the output of the last command into $NAME
 //	service NAME RUNNING/WANTED  waits until the service has so many tasks, 60 s at most
 //	kept NAME                    remembers the service's containers; a second one fails if they have changed
 //	answers N URL                asks from the client until N different hosts have answered, 60 s at most

@@ -28,7 +28,7 @@ const limit = 60 * time.Second
 var words = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"cluster": word(1, 2, cluster), "machines": word(1, 1, machines),
 	"docker": docker, "on": on, "until": word(2, 99, until),
-	"service": word(2, 2, service), "kept": word(1, 1, kept), "pick": word(1, 1, pick),
+	"as": word(1, 1, as), "service": word(2, 2, service), "kept": word(1, 1, kept), "pick": word(1, 1, pick),
 	"answers": word(2, 2, answers), "load": word(1, 9, loadWord), "spread": word(3, 99, spread), "flows": word(1, 3, flows), "let": word(2, 99, let),
 	"off":      machine(func(_ *story, m *playground.Machine) error { return m.Off() }),
 	"on-again": machine(func(s *story, m *playground.Machine) error { return errors.Join(m.Boot(), m.StartDaemon(s.ctx)) }),
@@ -295,6 +295,12 @@ func answers(ts *testscript.TestScript, s *story, args []string) error {
 		out, err := load.Get(s.ctx, c, args[1])
 		if m := hostField.FindStringSubmatch(out); m != nil {
 			heard[m[1]] = out
+// as NAME
+func as(ts *testscript.TestScript, _ *story, args []string) error {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+	return nil
+}
+
 		}
 		if len(heard) < want {
 			return errors.Join(fmt.Errorf("%d of %d hosts have answered", len(heard), want), err)
