@@ -52,6 +52,14 @@ type Manager interface {
 	Close() error
 }
 
+// Keyholder is a data plane that makes keys for encrypted networks; a [Network] that is none makes none.
+type Keyholder interface {
+	// Keys are the public ones, by network and generation.
+	Keys() []cluster.OwnKey
+	// KeysMoved returns a channel that is closed when Keys changes: ask for it first.
+	KeysMoved() <-chan struct{}
+}
+
 // Config says what an agent works with. Identity, Executor and Network must be set.
 type Config struct {
 	// Dir is the agent's own, data-root/agent; empty: nothing is remembered over a restart.

@@ -29,6 +29,18 @@ type session struct {
 	cancel context.CancelCauseFunc
 	// since is when the reader began to wait for the message that it waits for; 0: it does not wait.
 	since atomic.Int64
+	// keysMoved is closed when there are other keys than were sent; nil: the data plane makes none.
+	keysMoved <-chan struct{}
+}
+
+// keys are those of encrypted networks to tell the leader of; nil: the data plane makes none.
+func (s *session) keys() *cluster.OwnKeys {
+	holder, ok := s.agent.config.Network.(Keyholder)
+	if !ok {
+		return nil
+	}
+	s.keysMoved = holder.KeysMoved()
+	return &cluster.OwnKeys{List: holder.Keys()}
 }
 
 // run says what the node is and serves the session to its end.
@@ -39,7 +51,7 @@ func (s *session) run() error {
 		return fmt.Errorf("describe the node: %w", err)
 	}
 	description.TLSInfo = a.config.Identity.TLSInfo()
-	if err := s.stream.Send(&cluster.Up{Description: &description, Applied: a.network.index()}); err != nil {
+	if err := s.stream.Send(&cluster.Up{Description: &description, Applied: a.network.index(), Keys: s.keys()}); err != nil {
 		_, err = s.stream.Recv() // which says why
 		return err
 	}
@@ -174,6 +186,8 @@ func (s *session) send() error {
 				up.Sent = time.Now()
 			case <-a.network.moved:
 				up.Applied = a.network.index()
+			case <-s.keysMoved:
+				up.Keys = s.keys()
 			case <-changed:
 				continue
 			case <-s.ctx.Done():

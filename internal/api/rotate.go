@@ -21,6 +21,19 @@ func (s *Server) configRotate(w http.ResponseWriter, r *http.Request) error {
 	return rotated(s, w, r, (*controlplane.Control).RotateConfig)
 }
 
+// networkRotate answers POST /shoal/networks/{id}/rotate, which has no body, with a [controlplane.KeyRotation].
+func (s *Server) networkRotate(w http.ResponseWriter, r *http.Request) error {
+	c, err := s.control()
+	if err != nil {
+		return err
+	}
+	done, err := c.RotateNetwork(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, done)
+}
+
 func rotated(s *Server, w http.ResponseWriter, r *http.Request,
 	rotate func(c *controlplane.Control, ctx context.Context, ref string, data []byte) (controlplane.Rotation, error),
 ) error {

@@ -41,6 +41,7 @@ func (s *Server) swarmRoutes() []route {
 		{method: post, pattern: "/secrets/{id}/update", scope: swarmScope, handler: s.secretUpdate},
 		{method: del, pattern: "/secrets/{id}", scope: swarmScope, handler: s.secretRemove},
 		{method: post, pattern: "/shoal/secrets/{id}/rotate", scope: swarmScope, handler: s.secretRotate},
+		{method: post, pattern: "/shoal/networks/{id}/rotate", scope: swarmScope, handler: s.networkRotate},
 		{method: get, pattern: "/configs", scope: swarmScope, handler: s.configList},
 		{method: post, pattern: "/configs/create", scope: swarmScope, handler: s.configCreate},
 		{method: get, pattern: "/configs/{id}", scope: swarmScope, handler: s.configInspect},

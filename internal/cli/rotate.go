@@ -21,11 +21,13 @@ import (
 	"shoal/internal/controlplane"
 )
 
-// addRotate puts `rotate` beside docker/cli's verbs on secrets and configs.
+// addRotate puts `rotate` beside docker/cli's verbs on secrets, configs and networks.
 func addRotate(root *cobra.Command, docker command.Cli) {
 	for _, noun := range root.Commands() {
 		if name := noun.Name(); name == "secret" || name == "config" {
 			noun.AddCommand(rotateCommand(docker, name))
+		} else if name == "network" {
+			noun.AddCommand(rotateKeysCommand(docker))
 		}
 	}
 }
@@ -58,6 +60,26 @@ func rotateCommand(docker command.Cli, noun string) *cobra.Command {
 	}
 }
 
+func rotateKeysCommand(docker command.Cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rotate NETWORK",
+		Short: "Have the nodes of an encrypted network make new keys and move to them",
+		Long: "Have the nodes of an encrypted network make new keys and move to them. Both generations of keys are good meanwhile,\n" +
+			"so no packet is lost; it takes about a quarter of a minute. 'network inspect' shows how far it is (shoal.keys).\n" +
+			"Keys change by themselves every twelve hours, or as --opt shoal.rotate=6h said when the network was made.",
+		Args:                  cli.ExactArgs(1),
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var done controlplane.KeyRotation
+			if err := postShoal(cmd.Context(), docker, "/shoal/networks/"+url.PathEscape(args[0])+"/rotate", nil, &done); err != nil {
+				return err
+			}
+			fmt.Fprintf(docker.Out(), "generation %d\n", done.Generation)
+			return nil
+		},
+	}
+}
+
 // content reads the file that args name; standard input for "-" or none.
 func content(docker command.Cli, args []string) ([]byte, error) {
 	if len(args) == 1 && args[0] != "-" {
@@ -69,36 +91,41 @@ func content(docker command.Cli, args []string) ([]byte, error) {
 	return io.ReadAll(docker.In())
 }
 
-// rotate calls Shoal's own route, over whatever connection docker/cli has to the daemon.
+// rotate calls Shoal's own route.
 func rotate(ctx context.Context, docker command.Cli, noun, ref string, data []byte) (controlplane.Rotation, error) {
 	var done controlplane.Rotation
 	body, err := json.Marshal(api.RotateRequest{Data: data})
 	if err != nil {
 		return done, err
 	}
+	return done, postShoal(ctx, docker, "/shoal/"+noun+"s/"+url.PathEscape(ref)+"/rotate", body, &done)
+}
+
+// postShoal sends a body to one of Shoal's own routes and decodes the answer, over whatever connection docker/cli has to
+// the daemon.
+func postShoal(ctx context.Context, docker command.Cli, path string, body []byte, answer any) error {
 	dial := docker.Client().Dialer()
 	h := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 	}}
-	to := "http://shoal/shoal/" + noun + "s/" + url.PathEscape(ref) + "/rotate"
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://shoal"+path, bytes.NewReader(body))
 	if err != nil {
-		return done, err
+		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := h.Do(req)
 	if err != nil {
-		return done, fmt.Errorf("cannot reach the daemon: %w", err)
+		return fmt.Errorf("cannot reach the daemon: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return done, daemonError(resp)
+		return daemonError(resp)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&done); err != nil {
-		return done, fmt.Errorf("the daemon's answer: %w", err)
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("the daemon's answer: %w", err)
 	}
-	return done, nil
+	return nil
 }
 
 // daemonError is the refusal in a response, worded as docker/cli words it.

@@ -51,9 +51,37 @@ type KeyChange struct {
 	// newer one that the nodes get ready, or the one before; 0: none.
 	Sends uint64
 	Other uint64 `json:",omitempty"`
-	// Moved is when Sends or Other changed last, Due when the next change shall begin.
+	// Moved is when Sends or Other changed last, Due when the next change shall begin. Ready is since when every node has
+	// the newer keys of all others; zero: they have not.
 	Moved time.Time
 	Due   time.Time
+	Ready time.Time `json:",omitzero"`
+}
+
+// Encrypts reads a network's options: the option's presence asks for encryption, whatever it says but "false".
+func Encrypts(options map[string]string) bool {
+	v, ok := options["encrypted"]
+	return ok && v != "false"
+}
+
+// KeyPeriodOption is the option of an encrypted network that says how often its keys change, a duration of at least
+// MinKeyPeriod.
+const KeyPeriodOption = "shoal.rotate"
+
+// The periods of keys.
+const (
+	DefaultKeyPeriod = 12 * time.Hour
+	MinKeyPeriod     = time.Minute
+)
+
+// KeyPeriod is how often the network's keys change.
+func (n *Network) KeyPeriod() time.Duration {
+	if n.Spec.DriverConfiguration != nil {
+		if d, err := time.ParseDuration(n.Spec.DriverConfiguration.Options[KeyPeriodOption]); err == nil && d >= MinKeyPeriod {
+			return d
+		}
+	}
+	return DefaultKeyPeriod
 }
 
 // Predefined says whether the network stands for one that every node has of its own: host, none or bridge.

@@ -40,6 +40,9 @@ func (c *Control) CreateNetwork(ctx context.Context, req network.CreateRequest) 
 		if err := stock(tx, nil).Network(n); err != nil {
 			return err
 		}
+		if cluster.Encrypts(req.Options) {
+			n.Keys = &cluster.KeyChange{Sends: 1, Moved: tx.Now(), Due: tx.Now().Add(n.KeyPeriod())}
+		}
 		store.Networks.Put(tx, n)
 		return nil
 	})
@@ -93,8 +96,6 @@ func checkNetworkRequest(req network.CreateRequest) error {
 		return cluster.Errorf(errdefs.ErrNotImplemented, "network driver %q is not supported in the swarm scope: use overlay", req.Driver)
 	case req.ConfigOnly || req.ConfigFrom != nil && req.ConfigFrom.Network != "":
 		return cluster.Errorf(errdefs.ErrNotImplemented, "config-only networks are not supported in the swarm scope")
-	case wantsEncryption(req.Options):
-		return cluster.Errorf(errdefs.ErrNotImplemented, "encrypted overlay networks are not supported: make the network without --opt encrypted, and protect the nodes' traffic below it")
 	case req.Ingress && req.Attachable:
 		return invalid("ingress network cannot be attachable")
 	case req.EnableIPv4 != nil && !*req.EnableIPv4:
@@ -102,13 +103,7 @@ func checkNetworkRequest(req network.CreateRequest) error {
 	case req.IPAM != nil && req.IPAM.Driver != "" && req.IPAM.Driver != "default":
 		return cluster.Errorf(errdefs.ErrNotImplemented, "IPAM driver %q is not supported: use default", req.IPAM.Driver)
 	}
-	return nil
-}
-
-// wantsEncryption reads the option as dispatch does: its presence asks for it, whatever it says but "false".
-func wantsEncryption(options map[string]string) bool {
-	v, ok := options["encrypted"]
-	return ok && v != "false"
+	return checkKeyPeriod(req.Options)
 }
 
 // checkIPAM checks one subnet's settings and adds its reserved addresses to aux.

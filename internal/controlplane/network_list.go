@@ -68,6 +68,9 @@ func networkOut(n *cluster.Network) network.Inspect {
 		maps.Copy(out.Options, n.Spec.DriverConfiguration.Options)
 	}
 	maps.Copy(out.Options, n.DriverState.Options)
+	if n.Keys != nil {
+		out.Options[keysOption] = keysText(n.Keys)
+	}
 	ipam := n.IPAMOptions
 	if ipam == nil {
 		ipam = n.Spec.IPAMOptions

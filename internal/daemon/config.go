@@ -38,6 +38,7 @@ type Config struct {
 	Generic     []string      // KIND=VALUE: the generic resources of this node
 	Shutdown    time.Duration // how long the daemon waits for its parts at the end
 	Zones       bool          // conntrack zones for the mesh's return path (ARCHITECTURE.md, network)
+	Tunnel      Tunnel        // of encrypted networks
 	BinDir      string        // where containerd, runc and the shim are; empty: beside this binary
 }
 
@@ -48,6 +49,14 @@ type AddrPool struct {
 }
 
 // TLS is how TCP hosts are protected.
+// Tunnel is how the devices of encrypted networks are made: in the kernel, or as a process each, which holds so many bytes
+// and runs on so many processors; 0: a default, and all.
+type Tunnel struct {
+	Mode       string
+	Memory     int64
+	Processors int
+}
+
 type TLS struct {
 	On, Verify    bool
 	CA, Cert, Key string
@@ -57,7 +66,7 @@ type TLS struct {
 func Defaults() Config {
 	return Config{
 		DataRoot: "/var/lib/shoal", ExecRoot: "/run/shoal", PidFile: "/run/shoal.pid", ConfigFile: "/etc/shoal/daemon.json",
-		LogLevel: "info", Shutdown: 15 * time.Second, Zones: true,
+		LogLevel: "info", Shutdown: 15 * time.Second, Zones: true, Tunnel: Tunnel{Mode: "auto", Memory: 192 << 20},
 	}
 }
 
@@ -96,6 +105,9 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.Zones, "mesh-zones", c.Zones, "Keep clients apart that use one source port through two nodes")
 	f.StringVar(&c.BinDir, "bin-dir", c.BinDir, "Folder of containerd, runc and the shim; empty: beside this binary")
 	for _, name := range ignored {
+	f.StringVar(&c.Tunnel.Mode, "wireguard", c.Tunnel.Mode, "Where devices of encrypted networks are made: kernel, userspace, or auto for the kernel's if it has them")
+	f.Int64Var(&c.Tunnel.Memory, "wireguard-memory", c.Tunnel.Memory, "Bytes that a device in userspace may hold")
+	f.IntVar(&c.Tunnel.Processors, "wireguard-cpus", c.Tunnel.Processors, "Processors that a device in userspace may use; 0: all")
 		f.String(name, "", "Accepted for dockerd's sake; has no effect")
 		f.Lookup(name).NoOptDefVal = "true"
 		f.Lookup(name).Hidden = true

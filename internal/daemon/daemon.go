@@ -18,6 +18,7 @@ import (
 	"shoal/internal/engine"
 	"shoal/internal/image"
 	"shoal/internal/network"
+	"shoal/internal/network/tunnel"
 	"shoal/internal/volume"
 )
 
@@ -166,7 +167,8 @@ func (d *daemon) openNetwork(context.Context) (err error) {
 	}
 	d.network, err = network.New(network.Config{
 		NodeName: hostname, StateDir: filepath.Join(d.cfg.DataRoot, "network"), RunDir: filepath.Join(d.cfg.ExecRoot, "network"),
-		MTU: d.cfg.MTU, DNS: d.cfg.DNS, Pools: pools, NoZones: !d.cfg.Zones, Log: d.log, Prefix: linkPrefix(d.cfg.ExecRoot),
+		MTU: d.cfg.MTU, DNS: d.cfg.DNS, Pools: pools, NoZones: !d.cfg.Zones,
+		WireGuard: tunnel.Mode(d.cfg.Tunnel.Mode), TunnelMemory: d.cfg.Tunnel.Memory, TunnelProcessors: d.cfg.Tunnel.Processors, Log: d.log, Prefix: linkPrefix(d.cfg.ExecRoot),
 	})
 	if err != nil {
 		return err

@@ -147,6 +147,9 @@ func (m *managing) lead(ctx context.Context) (stop func()) {
 	loop("passes", func(ctx context.Context) error {
 		return manager.Lead(ctx, manager.Config{Store: m.store, Applied: m.dispatch.Applied, Moved: m.dispatch.AppliedMoved, Log: m.log})
 	})
+	loop("keys", func(ctx context.Context) error {
+		return manager.Keys(ctx, manager.KeysConfig{Store: m.store, Applied: m.dispatch.Applied, Moved: m.dispatch.AppliedMoved, Log: m.log})
+	})
 	loop("members", func(ctx context.Context) error {
 		return manager.Members(ctx, manager.MembersConfig{Store: m.store, Group: m.raft, Self: m.id, Log: m.log})
 	})

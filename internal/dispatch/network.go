@@ -19,8 +19,9 @@ func Link(r store.Reader, networkID string) *cluster.NetworkLink {
 	}
 	link := &cluster.NetworkLink{
 		ID: n.ID, Name: n.Spec.Name, VNI: n.VNI,
-		Internal: n.Spec.Internal, Ingress: n.Spec.Ingress, Encrypted: encrypted(n), MTU: mtu(n),
+		Internal: n.Spec.Internal, Ingress: n.Spec.Ingress, Encrypted: n.Keys != nil, MTU: mtu(n),
 	}
+	link.Rings, link.Sends = rings(r, n)
 	if n.IPAMOptions != nil {
 		for _, c := range n.IPAMOptions.Configs {
 			link.Subnets = append(link.Subnets, c.Subnet)
@@ -164,14 +165,6 @@ func ingressID(r store.Reader) string {
 		}
 	}
 	return ""
-}
-
-func encrypted(n *cluster.Network) bool {
-	if n.Spec.DriverConfiguration == nil {
-		return false
-	}
-	v, ok := n.Spec.DriverConfiguration.Options["encrypted"]
-	return ok && v != "false"
 }
 
 func mtu(n *cluster.Network) int {

@@ -157,6 +157,11 @@ func (t *term) heard(s *session, up *cluster.Up) error {
 		m.beat.last, m.beat.probe = now, probeNone
 	}
 	t.mu.Unlock()
+	if up.Keys != nil {
+		if err := t.keys(s.ctx, s.nodeID, up.Keys.List); err != nil {
+			return err // the node tells them again in its next session
+		}
+	}
 	if up.Applied != 0 {
 		t.progressed(s.nodeID, func(m *member) {
 			if m.session == s {

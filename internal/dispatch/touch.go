@@ -130,6 +130,7 @@ func (t *touched) node(r store.Reader, old, now *cluster.Node) {
 	if old == nil || now == nil || old.DataAddr != now.DataAddr || old.Number != now.Number {
 		t.nodes = true
 	}
+	t.keyed(old, now)
 	if old == nil || now == nil || old.Spec.Role != now.Spec.Role || !reflect.DeepEqual(old.ManagerStatus, now.ManagerStatus) {
 		t.managers = true
 	}
