@@ -18,15 +18,17 @@ func (t *term) register(ctx context.Context, caller rpc.Caller, up *cluster.Up) 
 	if have == nil {
 		return errRemoved
 	}
-	if have.Status.State == swarm.NodeStateReady && have.Status.Addr != "" && sameEncoding(&have.Description, up.Description) {
-		return nil
-	}
+	same := settled(have, up)
+	// The transaction may find more than the view has: that the node is DOWN, say, on its way to being committed.
 	_, err := t.store.Update(ctx, func(tx *store.Tx) error {
-		have := store.Nodes.Get(tx, caller.ID)
-		if have == nil {
+		now := store.Nodes.Get(tx, caller.ID)
+		if now == nil {
 			return errRemoved
 		}
-		n := *have
+		if now == have && same || now != have && settled(now, up) {
+			return nil
+		}
+		n := *now
 		n.Description = *up.Description
 		n.Status.State, n.Status.Message = swarm.NodeStateReady, ""
 		if n.Status.Addr == "" {
@@ -36,6 +38,11 @@ func (t *term) register(ctx context.Context, caller rpc.Caller, up *cluster.Up) 
 		return nil
 	})
 	return err
+}
+
+// settled says that the store has all that a node says of itself.
+func settled(have *cluster.Node, up *cluster.Up) bool {
+	return have.Status.State == swarm.NodeStateReady && have.Status.Addr != "" && sameEncoding(&have.Description, up.Description)
 }
 
 func sameEncoding(a, b *swarm.NodeDescription) bool {
