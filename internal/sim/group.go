@@ -13,12 +13,13 @@ import (
 // group stands for the managers' consensus: a log of committed entries and who leads. It gives what Raft promises (one
 // order, nothing committed is lost, a leader has every committed entry before it leads) and no more: commits take time,
 // a leader that lost its majority may not know it for a while, and what it had proposed may be in the next leader's log
-// or not.
+// or not. It goes further than Raft in one thing: an entry may come once more, late, for the store's own fence to refuse.
 type group struct {
 	w      *world
 	log    []logged
 	term   uint64
-	leader string // empty: none was elected yet
+	leader string   // empty: none was elected yet
+	stale  [][]byte // entries that come a second time, late
 	lost   time.Time
 	events uint64 // counts elections and losses
 }
@@ -128,6 +129,9 @@ func (g *group) elect(m *manager) {
 		if h.pending = nil; h == m.host || g.w.dice.one(2, "carried", g.events*16+uint64(i)) {
 			g.w.note("an entry of %s is carried over", h.id)
 			g.append(p.entry)
+			if g.w.dice.one(2, "again", g.events*16+uint64(i)) {
+				g.stale = append(g.stale, bytes.Clone(p.entry))
+			}
 		}
 		p.decided = true
 	}
@@ -237,15 +241,25 @@ func (p proposer) commit(one *pending) (done bool, err error) {
 		return false, nil
 	}
 	one.decided, m.host.pending, m.flying = true, nil, nil
-	g.append(slices.Clip(one.entry))
-	l := &g.log[len(g.log)-1]
-	if m.applied != len(g.log)-1 {
-		w.fail("%s leads without entry %d", m.host.id, m.applied)
+	err = g.take(m, one.entry)
+	if len(g.stale) > 0 && w.dice.one(4, "late", uint64(len(g.log))) {
+		late := g.stale[0]
+		g.stale = g.stale[1:]
+		w.note("an entry of an earlier leader comes late: %v", g.take(m, late))
 	}
-	l.err = m.store.Apply(one.entry)
-	l.applied = true
-	m.applied++
-	w.rules.applied(m.store)
 	g.follow(m)
-	return true, l.err
+	return true, err
+}
+
+// take commits an entry and has the leader apply it.
+func (g *group) take(m *manager, entry []byte) error {
+	g.append(slices.Clip(entry))
+	if m.applied != len(g.log)-1 {
+		g.w.fail("%s leads without entry %d", m.host.id, m.applied)
+	}
+	l := &g.log[m.applied]
+	l.err, l.applied = m.store.Apply(entry), true
+	m.applied++
+	g.w.rules.applied(m.store)
+	return l.err
 }

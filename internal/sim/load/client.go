@@ -25,7 +25,7 @@ func newClient(socket string) *client {
 	}}}
 }
 
-// do sends in (nil: no body) and decodes the answer into out (nil: it is read, and dropped).
+// do sends in (nil: no body) and decodes the answer into out; nil drops it, an io.Writer gets it as it came.
 func (c *client) do(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
@@ -54,8 +54,12 @@ func (c *client) do(ctx context.Context, method, path string, in, out any) error
 		}
 		return fmt.Errorf("%s %s: %w", method, path, errors.New(refusal.Message))
 	}
-	if out == nil {
+	switch to := out.(type) {
+	case nil:
 		_, err = io.Copy(io.Discard, resp.Body)
+		return err
+	case io.Writer:
+		_, err = io.Copy(to, resp.Body)
 		return err
 	}
 	return json.NewDecoder(resp.Body).Decode(out)
@@ -81,17 +85,28 @@ func (c *client) tokens(ctx context.Context) (swarm.JoinTokens, error) {
 	return s.JoinTokens, err
 }
 
-// services is what `service ls` asks for.
-func (c *client) services(ctx context.Context) ([]swarm.Service, error) {
-	var list []swarm.Service
-	err := c.do(ctx, http.MethodGet, "/services?status=true", nil, &list)
+// What `service ls` and `node ls` ask for.
+const (
+	listServices = "/services?status=true"
+	listNodes    = "/nodes"
+)
+
+// get is an answer as it came.
+func (c *client) get(ctx context.Context, path string) (json.RawMessage, error) {
+	var answer bytes.Buffer
+	err := c.do(ctx, http.MethodGet, path, nil, &answer)
+	return answer.Bytes(), err
+}
+
+func (c *client) nodes(ctx context.Context) ([]swarm.Node, error) {
+	var list []swarm.Node
+	err := c.do(ctx, http.MethodGet, listNodes, nil, &list)
 	return list, err
 }
 
-// nodes is what `node ls` asks for.
-func (c *client) nodes(ctx context.Context) ([]swarm.Node, error) {
-	var list []swarm.Node
-	err := c.do(ctx, http.MethodGet, "/nodes", nil, &list)
+func (c *client) services(ctx context.Context) ([]swarm.Service, error) {
+	var list []swarm.Service
+	err := c.do(ctx, http.MethodGet, listServices, nil, &list)
 	return list, err
 }
 

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -25,13 +26,8 @@ func (s *simulated) load(ctx context.Context) error {
 	before, began := s.cpu(), time.Now()
 	done := make(chan struct{})
 	var wg sync.WaitGroup
-	wg.Go(func() { services.repeat(asking, s.watch(by.client, began, done)) })
-	wg.Go(func() {
-		nodes.repeat(asking, func(ctx context.Context) error {
-			_, err := by.nodes(ctx)
-			return err
-		})
-	})
+	wg.Go(func() { services.repeat(asking, by.client, listServices, s.watch(began, done)) })
+	wg.Go(func() { nodes.repeat(asking, by.client, listNodes, func(json.RawMessage) {}) })
 	err := s.create(ctx)
 	if err == nil {
 		select {
@@ -49,13 +45,13 @@ func (s *simulated) load(ctx context.Context) error {
 	return s.profile(ctx, false)
 }
 
-// watch returns the call that lists services, counts their tasks and closes done when all of them run.
-func (s *simulated) watch(by *client, began time.Time, done chan<- struct{}) func(context.Context) error {
+// watch returns what counts the running tasks in each listing of services and closes done when all of them run.
+func (s *simulated) watch(began time.Time, done chan<- struct{}) func(json.RawMessage) {
 	said, over := began, false
-	return func(ctx context.Context) error {
-		list, err := by.services(ctx)
-		if err != nil || over {
-			return err
+	return func(answer json.RawMessage) {
+		var list []swarm.Service
+		if over || json.Unmarshal(answer, &list) != nil {
+			return
 		}
 		running := sum(list)
 		if running == s.cfg.Tasks {
@@ -66,7 +62,6 @@ func (s *simulated) watch(by *client, began time.Time, done chan<- struct{}) fun
 			s.say("%d of %d tasks run", running, s.cfg.Tasks)
 			said = time.Now()
 		}
-		return nil
 	}
 }
 

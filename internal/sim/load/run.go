@@ -124,7 +124,7 @@ func freePort() (string, error) {
 }
 
 // agentNice makes the agents, which would have machines of their own, stand back behind the managers.
-const agentNice = 5
+const agentNice = 15
 
 // startAgents starts the agents and waits until all of them are READY.
 func (s *simulated) startAgents(ctx context.Context) error {

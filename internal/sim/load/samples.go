@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -53,8 +54,9 @@ func (s *samples) failures() int {
 	return s.failed
 }
 
-// repeat makes a call over and over until ctx ends, and notes how long each took, or that it failed.
-func (s *samples) repeat(ctx context.Context, call func(context.Context) error) {
+// repeat asks for path over and over until ctx ends, and notes how long each answer took to come in full, or that none
+// came. got is given the answers.
+func (s *samples) repeat(ctx context.Context, by *client, path string, got func(json.RawMessage)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -64,7 +66,7 @@ func (s *samples) repeat(ctx context.Context, call func(context.Context) error) 
 		case <-timer.C:
 		}
 		began := time.Now()
-		err := call(ctx)
+		answer, err := by.get(ctx, path)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -72,6 +74,7 @@ func (s *samples) repeat(ctx context.Context, call func(context.Context) error) 
 			s.fail()
 		default:
 			s.add(time.Since(began))
+			got(answer)
 		}
 		timer.Reset(listEvery)
 	}
