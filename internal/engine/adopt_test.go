@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -110,5 +111,30 @@ func await(t *testing.T, what string, ok func() bool) {
 		case <-limit:
 			t.Fatalf("not so after 20 s: %s", what)
 		}
+	}
+}
+
+// TestStopOfOneThatEndedUnseen: between its adoption and the note of its end a container has no task, and somebody may ask for
+// its stop: a node that comes back after a power cut is told to stop what has moved away.
+func TestStopOfOneThatEndedUnseen(t *testing.T) {
+	e := &Engine{cfg: Config{DataRoot: t.TempDir()}, log: slog.New(slog.DiscardHandler)}
+	c := newContainer(e, Record{
+		ID: strings.Repeat("a", 64), Config: &container.Config{}, HostConfig: &container.HostConfig{}, State: State{Status: container.StateRunning},
+	})
+	if err := os.MkdirAll(c.Dir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := &run{done: make(chan struct{})}
+	c.run = r
+	stopped := make(chan error, 1)
+	go func() { stopped <- c.halt(t.Context(), StopOptions{}) }()
+	select {
+	case err := <-stopped:
+		t.Fatalf("stopped before its end is noted: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(r.done)
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }

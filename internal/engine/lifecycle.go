@@ -183,6 +183,9 @@ func (c *Container) signal(ctx context.Context, r *run, sig syscall.Signal) erro
 	c.mu.Lock()
 	t := r.task
 	c.mu.Unlock()
+	if t == nil {
+		return cluster.Errorf(errdefs.ErrNotFound, "container %s has ended", c.ID())
+	}
 	err := t.Kill(namespaces.WithNamespace(ctx, Namespace), sig)
 	if err == nil {
 		c.event(events.ActionKill, map[string]string{"signal": strconv.Itoa(int(sig))})
@@ -275,7 +278,7 @@ func (e *Engine) Pause(ctx context.Context, ref string) error {
 	switch s := c.Record().State.Status; {
 	case s == container.StatePaused:
 		return cluster.Errorf(errdefs.ErrConflict, "container %s is already paused", c.ID())
-	case r == nil:
+	case r == nil || r.task == nil:
 		return cluster.Errorf(errdefs.ErrConflict, "container %s is not running", c.ID())
 	}
 	if err := r.task.Pause(namespaces.WithNamespace(ctx, Namespace)); err != nil {
@@ -300,7 +303,7 @@ func (e *Engine) Unpause(ctx context.Context, ref string) error {
 
 func (c *Container) resume(ctx context.Context) error {
 	r := c.current()
-	if r == nil {
+	if r == nil || r.task == nil {
 		return nil
 	}
 	if err := r.task.Resume(namespaces.WithNamespace(ctx, Namespace)); err != nil {

@@ -22,7 +22,7 @@ import (
 
 // run is one life of a container, from its making to its exit.
 type run struct {
-	task    client.Task
+	task    client.Task    // nil: it ended while no daemon looked, and the record does not say so yet
 	process *specs.Process // what health checks run like
 	done    chan struct{}  // closed when the process has ended and the record says so
 }

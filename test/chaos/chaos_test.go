@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/moby/moby/api/types/swarm"
-	"github.com/moby/moby/client"
 
 	"shoal/internal/cli/playground"
 )
@@ -78,6 +76,9 @@ func (r *rig) suffer(word string, long bool) {
 		r.Fatalf("no fault %q", word)
 	}
 	m := r.target(target)
+	if long {
+		r.spread(m)
+	}
 	r.Logf("%s (%s)", word, m.Name)
 	watch := r.watch(m)
 	began := time.Now()
@@ -123,18 +124,7 @@ func TestQuorumLost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	scale := func(to uint64) error {
-		ctx, cancel := context.WithTimeout(t.Context(), requestTime)
-		defer cancel()
-		have, err := r.api[left.Number].ServiceInspect(ctx, service, client.ServiceInspectOptions{})
-		if err != nil {
-			return err
-		}
-		spec := have.Service.Spec
-		spec.Mode.Replicated = &swarm.ReplicatedService{Replicas: &to}
-		_, err = r.api[left.Number].ServiceUpdate(ctx, have.Service.ID, client.ServiceUpdateOptions{Version: have.Service.Version, Spec: spec})
-		return err
-	}
+	scale := func(to uint64) error { return r.scaleAt(left.Number, to) }
 	r.await(20*time.Second, "changes are not refused", func() error { return wantNoLeader(scale(replicas + 1)) })
 	workers := r.play.Machines()[managers:]
 	runs := func() (n int) {

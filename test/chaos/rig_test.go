@@ -208,3 +208,62 @@ func words(name string, otherwise []string) []string {
 	}
 	return slices.Clone(otherwise)
 }
+
+// spread makes sure that the machine runs a replica, so that there is something to lose: what has moved away does not come back
+// by itself.
+func (r *rig) spread(m *playground.Machine) {
+	r.Helper()
+	for range 5 {
+		list, err := r.containers(m)
+		if err != nil {
+			r.Fatal(err)
+		}
+		if len(list) > 0 {
+			return
+		}
+		for _, n := range []uint64{2 * replicas, replicas} {
+			r.await(30*time.Second, "scale", func() error { return r.scale(n) })
+			r.await(time.Minute, "scaled", func() error {
+				list, err := r.tasks()
+				if err == nil && len(list) != int(n) {
+					err = fmt.Errorf("%d tasks, want %d", len(list), n)
+				}
+				for _, t := range list {
+					if t.Status.State != swarm.TaskStateRunning {
+						err = fmt.Errorf("%s.%d is %s", service, t.Slot, t.Status.State)
+					}
+				}
+				return err
+			})
+		}
+		r.settle(settleTime)
+	}
+	r.Fatalf("no replica comes to %s", m.Name)
+}
+
+// scale asks the first manager that answers.
+func (r *rig) scale(to uint64) error {
+	var errs []error
+	for n := 1; n <= managers; n++ {
+		err := r.scaleAt(n, to)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// scaleAt asks manager n to have so many replicas.
+func (r *rig) scaleAt(n int, to uint64) error {
+	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+	defer cancel()
+	have, err := r.api[n].ServiceInspect(ctx, service, client.ServiceInspectOptions{})
+	if err != nil {
+		return err
+	}
+	spec := have.Service.Spec
+	spec.Mode.Replicated = &swarm.ReplicatedService{Replicas: &to}
+	_, err = r.api[n].ServiceUpdate(ctx, have.Service.ID, client.ServiceUpdateOptions{Version: have.Service.Version, Spec: spec})
+	return err
+}
