@@ -87,10 +87,15 @@ func (t *term) probe(ctx context.Context, nodeID string) {
 // fall writes that nodes are DOWN.
 func (t *term) fall(ctx context.Context, ids []string) error {
 	t.dispatcher.config.Log.Warn("nodes are down", "nodes", ids)
+	fell := map[string]*session{} // the sessions that these nodes had then
 	_, err := t.store.Update(ctx, func(tx *store.Tx) error {
 		for _, id := range ids {
 			have := store.Nodes.Get(tx, id)
-			if have == nil || have.Status.State == swarm.NodeStateDown || !t.late(id) {
+			s, late := t.late(id)
+			if have == nil || !late {
+				continue
+			}
+			if fell[id] = s; have.Status.State == swarm.NodeStateDown {
 				continue
 			}
 			n := *have
@@ -104,14 +109,14 @@ func (t *term) fall(ctx context.Context, ids []string) error {
 		return err
 	}
 	t.mu.Lock()
-	for _, id := range ids {
+	for id, s := range fell {
 		m := t.members[id]
-		if m == nil || !m.late(t) {
+		if m == nil || m.session != s || s == nil && !m.late(t) {
 			continue // it came back meanwhile: its registration comes after this write
 		}
 		m.down, m.ready = true, false
-		if m.session != nil {
-			m.session.cancel(errNotHeard)
+		if s != nil { // also when it was heard of since: only a new registration makes it READY again
+			s.cancel(errNotHeard)
 		}
 	}
 	t.mu.Unlock()
@@ -119,12 +124,15 @@ func (t *term) fall(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// late says whether a node should fall, as of now.
-func (t *term) late(nodeID string) bool {
+// late says whether a node should fall, as of now, and which session it has.
+func (t *term) late(nodeID string) (*session, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := t.members[nodeID]
-	return m != nil && m.late(t)
+	if m == nil {
+		return nil, false
+	}
+	return m.session, m.late(t)
 }
 
 func (m *member) late(t *term) bool {
