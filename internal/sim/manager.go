@@ -55,8 +55,8 @@ func (h *host) startManager() error {
 	return nil
 }
 
-// now is the clock of the manager's machine. It is off by as much as the machine's was when the manager started: Go's
-// own clock does not jump inside a process.
+// now is the clock of the manager's machine, for one run in five. It jumps with it, as time does for a process that was
+// stopped for a while.
 func (m *manager) now() time.Time { return time.Now().Add(m.skew()) }
 
 func (m *manager) skew() time.Duration {
