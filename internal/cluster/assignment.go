@@ -24,10 +24,12 @@ type Down struct {
 	Configs []Config     `json:",omitempty"`
 	// SecretsSet says that Secrets and Configs replace what the node holds.
 	SecretsSet bool          `json:",omitempty"`
-	Network    *NetworkState `json:",omitempty"` // in full; nil: unchanged
-	Managers   []swarm.Peer  `json:",omitempty"` // nil: unchanged
-	Node       *Node         `json:",omitempty"` // the node's own object, when it changed: role, availability, labels
-	Root       []byte        `json:",omitempty"` // PEM of the roots to trust, when they changed
+	Network    *NetworkState `json:",omitempty"` // in full; nil: unchanged, or Change says how
+	// Change leads on from the network state that the session sent last, to a node that can take it (Up.Deltas).
+	Change   *NetworkDelta `json:",omitempty"`
+	Managers []swarm.Peer  `json:",omitempty"` // nil: unchanged
+	Node     *Node         `json:",omitempty"` // the node's own object, when it changed: role, availability, labels
+	Root     []byte        `json:",omitempty"` // PEM of the roots to trust, when they changed
 	// HeartbeatPeriod is the cluster's; the node beats five times in it. 0: unchanged.
 	HeartbeatPeriod time.Duration `json:",omitempty"`
 	// Acked is the newest Up.Seq whose statuses are in the store; 0: none new.
@@ -52,6 +54,8 @@ type Up struct {
 	Sent time.Time `json:",omitzero"`
 	// Applied is the index of the newest network state that the node's kernel and DNS hold; 0: unchanged.
 	Applied uint64 `json:",omitempty"`
+	// Deltas, in the first message, says that the node takes changes of the network state.
+	Deltas bool `json:",omitempty"`
 	// Keys is all that the node has made for encrypted networks; nil: unchanged.
 	Keys *OwnKeys `json:",omitempty"`
 	// Leaving says that the daemon stops in good order and its containers run on.
