@@ -1,6 +1,8 @@
 # Every target is a line that you could type yourself; `make` alone prints them. What needs an `if` is a Go program.
 export GOFLAGS := -buildvcs=false
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+SEEDS := 10000
+FIRST := 0
 STAMP := -s -w -X shoal/internal/cluster.Version=$(VERSION)
 CONTAINERD := v2.4.2
 BENCH := ./internal/reconcile/... ./internal/schedule/... ./internal/allocate/... ./internal/network/plan/... ./internal/store/... \
@@ -8,7 +10,7 @@ BENCH := ./internal/reconcile/... ./internal/schedule/... ./internal/allocate/..
 
 COUNT ?= 1
 
-.PHONY: help build test unit e2e chaos bench lint generate quickstart quickstart-clean clean ci
+.PHONY: help build test unit e2e sim chaos bench lint generate quickstart quickstart-clean clean ci
 help: ## print these targets
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
 build: bin/containerd bin/runc ## build what a machine needs into bin/
@@ -17,11 +19,13 @@ build: bin/containerd bin/runc ## build what a machine needs into bin/
 test: lint unit e2e ## everything that must pass before a change lands
 unit: build ## unit tests, with the race detector and in random order
 	./tools/prerequisites
-	go test -shuffle=on ./internal/reconcile/... # 10,000 histories of each property of a function that starts no goroutine
+	go test -shuffle=on ./internal/reconcile/... ./internal/sim # 10,000 histories of a pure function, 1,000 seeds of a swarm
 	CGO_ENABLED=1 go test -race -shuffle=on $$(go list ./cmd/... ./internal/... | grep -v /internal/reconcile)
 e2e: build ## end-to-end stories against real clusters on this machine (root)
 	./tools/prerequisites e2e
 	go test -count=1 -p 1 -parallel 2 -timeout 30m ./test/...
+sim: ## the simulated swarm for SEEDS=10000 seeds, from FIRST=0 on
+	go test -count=1 -timeout 0 -run 'TestSeeds$$' ./internal/sim -first=$(FIRST) -seeds=$(SEEDS)
 chaos: build ## every fault on every kind of machine while clients work, COUNT=1 rounds of about ten minutes (root)
 	SHOAL_CHAOS_COUNT=$(COUNT) go test -count=1 -timeout 24h -v -run 'TestChaos|TestQuorumLost' ./test/chaos
 bench: build ## benchmarks: decisions, store, and whole daemons beside docker.io (root)
