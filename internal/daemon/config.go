@@ -29,6 +29,7 @@ type Config struct {
 	Mirrors     []string // asked before Docker Hub
 	AddrPools   []AddrPool
 	Advertise   string // address or interface that `swarm init` and `swarm join` advertise by default
+	MoveTo      string // address or interface to advertise from now on, by a node that is in a swarm too
 	MetricsAddr string
 	LogLevel    string
 	Debug       bool
@@ -90,6 +91,7 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.Mirrors, "registry-mirror", c.Mirrors, "Mirror of Docker Hub to ask first (repeatable)")
 	f.Var((*poolFlag)(&c.AddrPools), "default-address-pool", "Pool for networks of this node: base=CIDR,size=BITS (repeatable)")
 	f.StringVar(&c.Advertise, "swarm-default-advertise-addr", c.Advertise, "Address or interface to advertise to the swarm by default")
+	f.StringVar(&c.MoveTo, "swarm-advertise-addr", c.MoveTo, "Address or interface to advertise to the swarm from now on, whatever it was before")
 	f.StringVar(&c.MetricsAddr, "metrics-addr", c.MetricsAddr, "Address to serve Prometheus metrics on")
 	f.StringVarP(&c.LogLevel, "log-level", "l", c.LogLevel, "debug, info, warn or error")
 	f.BoolVarP(&c.Debug, "debug", "D", c.Debug, "Log at debug level")

@@ -35,6 +35,7 @@ type managing struct {
 	dispatch *dispatch.Dispatcher
 	relay    *relay.Relay
 	control  *controlplane.Control
+	where    whereabouts // of managers that have moved
 	wg       sync.WaitGroup
 	cancel   context.CancelFunc
 	leading  atomic.Bool   // and all that earlier leaders committed is applied here
@@ -57,7 +58,7 @@ func (n *node) openManager(ms *membership, bootstrap bool) (*managing, error) {
 	var group raftGroup
 	m.server = rpc.NewServer(rpc.Config{
 		Identity: n.identity, Store: m.store, Group: group.get, Sessions: m.dispatch, Calls: m.relay, Networks: m.control,
-		API: n.api, Advertise: ms.Advertise.String(), Log: n.log,
+		Moved: m.where.heard, API: n.api, Advertise: ms.Advertise.String(), Log: n.log,
 	})
 	listener, err := net.Listen("tcp", ms.ListenAddr)
 	if err != nil {
@@ -108,11 +109,7 @@ func (g *raftGroup) get() rpc.Group {
 
 // raftAddr finds a manager's present address, so that one may come back with another.
 func (m *managing) raftAddr(id string) (string, bool) {
-	n := store.Nodes.Get(m.store.View(), id)
-	if n == nil || n.ManagerStatus == nil || n.ManagerStatus.Addr == "" {
-		return "", false
-	}
-	return n.ManagerStatus.Addr, true
+	return m.where.of(id, m.store.View())
 }
 
 // leadWhenAsked runs the leader's loops whenever this node leads.
@@ -147,11 +144,11 @@ func (m *managing) lead(ctx context.Context) (stop func()) {
 	loop("passes", func(ctx context.Context) error {
 		return manager.Lead(ctx, manager.Config{Store: m.store, Applied: m.dispatch.Applied, Moved: m.dispatch.AppliedMoved, Log: m.log})
 	})
-	loop("keys", func(ctx context.Context) error {
-		return manager.Keys(ctx, manager.KeysConfig{Store: m.store, Applied: m.dispatch.Applied, Moved: m.dispatch.AppliedMoved, Log: m.log})
-	})
 	loop("members", func(ctx context.Context) error {
 		return manager.Members(ctx, manager.MembersConfig{Store: m.store, Group: m.raft, Self: m.id, Log: m.log})
+	})
+	loop("keys", func(ctx context.Context) error {
+		return manager.Keys(ctx, manager.KeysConfig{Store: m.store, Applied: m.dispatch.Applied, Moved: m.dispatch.AppliedMoved, Log: m.log})
 	})
 	return func() {
 		m.log.Info("this node leads no more")

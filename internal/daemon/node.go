@@ -74,6 +74,9 @@ func (n *node) start() error {
 	if err != nil || ms == nil {
 		return err
 	}
+	if err := n.relocate(ms); err != nil {
+		n.log.Error("the node keeps the address that it had", "error", err)
+	}
 	if err := n.resume(ms, nil); err != nil {
 		return err
 	}
@@ -159,6 +162,7 @@ func (n *node) startAgent() {
 	})
 	wg.Go(func() { n.followRole(ctx, identity) })
 	wg.Go(func() { n.places.run(ctx) })
+	wg.Go(func() { n.announce(ctx) })
 	n.stop = func() { cancel(); wg.Wait() }
 }
 

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,7 +99,7 @@ func (n *node) restored(h backup.Header, where api.RestoreRequest) (*membership,
 		where.ListenAddr = listenAgain(was.ListenAddr, all)
 	}
 	if where.AdvertiseAddr == "" {
-		where.AdvertiseAddr = n.cfg.Advertise
+		where.AdvertiseAddr = cmp.Or(n.cfg.MoveTo, n.cfg.Advertise)
 	}
 	if where.AdvertiseAddr == "" && has(all, was.Advertise.Addr()) { // the machine has the old address
 		where.AdvertiseAddr = was.Advertise.String()

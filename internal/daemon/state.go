@@ -25,6 +25,8 @@ type membership struct {
 	// Alone says that the manager has become its swarm's only one, by recovery or by a backup, and that the store does
 	// not know it yet.
 	Alone bool `json:",omitempty"`
+	// Moved says that the node has another address than the swarm knows.
+	Moved bool `json:",omitempty"`
 }
 
 // swarmDir is the folder of everything that belongs to the node's membership.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,7 +159,7 @@ func (n *node) addresses(listen, want, data string) (*membership, error) {
 		return nil, err
 	}
 	if want == "" {
-		want = n.cfg.Advertise
+		want = cmp.Or(n.cfg.MoveTo, n.cfg.Advertise)
 	}
 	ms := new(membership)
 	if ms.ListenAddr, err = listenAddr(listen, all); err != nil {

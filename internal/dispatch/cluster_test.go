@@ -37,6 +37,7 @@ type alone struct{ id string }
 func (alone) IsLeader() bool                                    { return true }
 func (a alone) Leader() string                                  { return a.id }
 func (alone) AddNonvoter(context.Context, string, string) error { return nil }
+func (alone) Move(context.Context, string, string) error        { return nil }
 func (alone) AddVoter(context.Context, string, string) error    { return nil }
 func (alone) Remove(context.Context, string) error              { return nil }
 

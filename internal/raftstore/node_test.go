@@ -274,3 +274,19 @@ func TestQuorum(t *testing.T) {
 		}
 	}
 }
+
+func TestMoveKeepsTheVote(t *testing.T) {
+	members := group(t, 3, raftstore.Config{})
+	leader := members[0]
+	for range 2 { // the second one changes nothing
+		if err := leader.Move(t.Context(), "n2", "10.0.0.9:2377"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := leader.Servers()[1]; got.Addr != "10.0.0.9:2377" || !got.Voter {
+		t.Errorf("moved: %+v", got)
+	}
+	if err := leader.Move(t.Context(), "n9", "10.0.0.9:2377"); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("move of a stranger: %v", err)
+	}
+}

@@ -32,6 +32,7 @@ const (
 	methodLeader  = "/shoal.Members/Leader"
 	methodJoin    = "/shoal.Members/Join"
 	methodLeave   = "/shoal.Members/Leave"
+	methodMove    = "/shoal.Members/Move"
 	methodProbe   = "/shoal.Members/Probe"
 	methodSession = "/shoal.Dispatch/Session"
 	methodAnswer  = "/shoal.Relay/Answer"
@@ -49,6 +50,7 @@ var methods = []method{
 	unary(methodLeader, nodes, here, (*Server).leader),
 	unary(methodJoin, managers, atLeader, (*Server).join),
 	unary(methodLeave, nodes, atLeader, (*Server).leave),
+	unary(methodMove, nodes, here, (*Server).move), // passed on to the leader by its own hand
 	unary(methodProbe, managers, here, (*Server).probe),
 	unary(methodAttach, nodes, atLeader, (*Server).attach),
 	unary(methodDetach, nodes, atLeader, (*Server).detach),

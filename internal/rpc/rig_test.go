@@ -23,6 +23,7 @@ type rig struct {
 	server   *Server
 	addr     string
 	group    *fakeGroup
+	moved    chan string // what the server has heard of managers that move
 }
 
 // fakeGroup is a Raft group of which this server leads, or the one named.
@@ -47,6 +48,11 @@ func (g *fakeGroup) AddNonvoter(_ context.Context, id, addr string) error {
 
 func (g *fakeGroup) AddVoter(_ context.Context, id, addr string) error {
 	g.added <- "voter " + id + " " + addr
+	return nil
+}
+
+func (g *fakeGroup) Move(_ context.Context, id, addr string) error {
+	g.added <- "move " + id + " " + addr
 	return nil
 }
 
@@ -88,7 +94,7 @@ func startManager(t *testing.T, s *store.Store, root *ca.Root, id string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{store: s, root: root, addr: ln.Addr().String(), group: &fakeGroup{self: id, added: make(chan string, 16)}}
+	r := &rig{store: s, root: root, addr: ln.Addr().String(), group: &fakeGroup{self: id, added: make(chan string, 16)}, moved: make(chan string, 16)}
 	r.group.follows.Store("")
 	r.identity = r.node(t, id, swarm.NodeRoleManager)
 	storetest.Update(t, s, func(tx *store.Tx) {
@@ -98,6 +104,7 @@ func startManager(t *testing.T, s *store.Store, root *ca.Root, id string) *rig {
 	})
 	r.server = NewServer(Config{
 		Identity: r.identity, Store: s, Group: func() Group { return r.group }, Sessions: nothing{}, Calls: nothing{}, Advertise: r.addr,
+		Moved: func(id, addr string) { r.moved <- id + " " + addr },
 	})
 	done := make(chan error, 1)
 	go func() { done <- r.server.Serve(ln) }()

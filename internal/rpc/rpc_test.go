@@ -56,7 +56,7 @@ func TestEveryMethodByEveryCaller(t *testing.T) {
 	r := newRig(t)
 	may := map[string]string{ // "who may": n(obody), w(orker), m(anager), d(emoted)
 		methodRoot: "nwmd", methodIssue: "wmd", methodLeader: "wmd", methodLeave: "wmd",
-		methodJoin: "m", methodProbe: "m", methodSession: "wmd", methodAnswer: "wmd",
+		methodJoin: "m", methodProbe: "m", methodSession: "wmd", methodAnswer: "wmd", methodMove: "wmd",
 		methodAttach: "wmd", methodDetach: "wmd", methodPlaces: "wmd", methodNetworks: "wmd",
 	}
 	if len(may) != len(methods) {

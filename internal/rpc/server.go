@@ -24,6 +24,7 @@ type Group interface {
 	Leader() string // node ID, empty while nobody leads
 	AddNonvoter(ctx context.Context, id, addr string) error
 	AddVoter(ctx context.Context, id, addr string) error
+	Move(ctx context.Context, id, addr string) error
 	Remove(ctx context.Context, id string) error
 }
 
@@ -56,6 +57,8 @@ type Config struct {
 	Calls    Calls        // nil: no reverse calls here
 	Networks Networks     // nil: no places for plain containers here
 	API      http.Handler // the Docker API for other managers' forwarded requests; nil: none
+	// Moved is told where a manager says that it is from now on, before the store is; nil: nobody wants to know.
+	Moved func(id, addr string)
 	// Advertise is host:port where other managers reach this one.
 	Advertise string
 	Now       func() time.Time // time.Now when nil

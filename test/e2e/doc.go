@@ -21,7 +21,9 @@
 //	let VAR [@N] ARG...          sets a variable to what docker ARG... prints
 //	off N, on-again N            cuts a machine's power; boots it and starts its daemon
 //	wipe N                       empties the disk of a machine that is off
-//	crash N, down N, up N        kills the daemon (kill -9), ends it in good order, starts it
+//	crash N, down N              kills the daemon (kill -9), ends it in good order
+//	up N [FLAG...]               starts it, with more flags than it always has
+//	move N                       gives a machine another address, $MOVED, in place of its own
 //	cut N, heal N                pulls a machine's cable, plugs it in again
 //
 // $REGISTRY is the registry's address. $VICTIM is set by `pick NAME`: a container of the service on node 1.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,7 +36,8 @@ var words = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"wipe":     machine(wipe),
 	"crash":    machine(func(s *story, m *playground.Machine) error { return m.EndDaemon(s.ctx, syscall.SIGKILL) }),
 	"down":     machine(func(s *story, m *playground.Machine) error { return m.EndDaemon(s.ctx, syscall.SIGTERM) }),
-	"up":       machine(func(s *story, m *playground.Machine) error { return m.StartDaemon(s.ctx) }),
+	"up":       word(1, 9, up),
+	"move":     word(1, 1, move),
 	"cut":      machine(func(_ *story, m *playground.Machine) error { return m.Cut() }),
 	"heal":     machine(func(_ *story, m *playground.Machine) error { return m.Heal() }),
 }
@@ -66,6 +68,34 @@ func machine(do func(*story, *playground.Machine) error) func(*testscript.TestSc
 		}
 		return do(s, m)
 	})
+}
+
+// up N [FLAG...]
+func up(_ *testscript.TestScript, s *story, args []string) error {
+	m, err := s.Find(args[0])
+	if err != nil {
+		return err
+	}
+	return m.StartDaemon(s.ctx, args[1:]...)
+}
+
+// move gives a machine another address in place of its own.
+func move(ts *testscript.TestScript, s *story, args []string) error {
+	m, err := s.Find(args[0])
+	if err != nil {
+		return err
+	}
+	b := m.Address.As4()
+	b[3] += 100
+	to := netip.AddrFrom4(b).String()
+	ts.Setenv("MOVED", to)
+	for _, change := range [][]string{{"del", m.Address.String() + "/24"}, {"add", to + "/24"}} {
+		cmd := append([]string{"playground", "--dir", s.Dir, "exec", args[0], "ip", "addr"}, append(change, "dev", "eth0")...)
+		if err := ts.Exec(s.Shoal, cmd...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // wipe empties the disk of a machine that is off.
