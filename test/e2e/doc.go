@@ -15,6 +15,8 @@
 //	answers N URL                asks from the client until N different hosts have answered, 60 s at most
 //	spread [@N] HOSTS COUNT URL... asks each URL (http or udp) so often, from the client or machine N: every request is
 //	                             answered, by so many hosts, which see the client's own address. node2-6 is node2's IPv6 address
+//	tap start N                  keeps what goes over machine N's cable; "tap saw TEXT" and "tap clean TEXT" want it to have, or not
+//	                             to have, TEXT in it, and end the tap
 //	load start URL... | load stop asks from the client all the time; stop prints "failed: X of Y, so many/s"
 //	flows start N URL            opens connections from the client; half are asked ten times a second, half wait. "flows ended HOST"
 //	                             wants those to hosts that begin so, and no others, ended within a second; "flows stop" tells

@@ -62,6 +62,7 @@ type story struct {
 	kept map[string][]string
 	load *load.Load
 	flow []*flow
+	tap  *tap
 }
 
 type storyKey struct{}

@@ -28,7 +28,7 @@ const limit = 60 * time.Second
 
 var words = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"cluster": word(1, 2, cluster), "machines": word(1, 1, machines),
-	"docker": docker, "on": on, "until": word(2, 99, until),
+	"docker": docker, "tap": word(2, 2, tapWord), "on": on, "until": word(2, 99, until),
 	"as": word(1, 1, as), "service": word(2, 2, service), "kept": word(1, 1, kept), "pick": word(1, 1, pick),
 	"answers": word(2, 2, answers), "load": word(1, 9, loadWord), "spread": word(3, 99, spread), "flows": word(1, 3, flows), "let": word(2, 99, let),
 	"off":      machine(func(_ *story, m *playground.Machine) error { return m.Off() }),

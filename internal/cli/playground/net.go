@@ -29,6 +29,9 @@ func (m *Machine) Listen(ctx context.Context, network, addr string) (net.Listene
 	return l, err
 }
 
+// Within runs f on a thread in the machine's network namespace, for sockets that Dial and Listen do not make.
+func (m *Machine) Within(f func() error) error { return m.within(f) }
+
 // within runs f on a thread in the machine's network namespace: a socket belongs to the namespace that it was made in.
 func (m *Machine) within(f func() error) error {
 	pid := m.pid()

@@ -11,7 +11,7 @@ import (
 )
 
 // words of the toolbox that images have as commands, as links.
-var words = []string{"sleep", "fail", "eat", "get", "lookup", "cat", "env", "id", "echo", "hostname", "write", "pwd", "serve", "stat", "sh", "load", "listen"}
+var words = []string{"sleep", "fail", "eat", "get", "lookup", "cat", "env", "id", "echo", "hostname", "write", "pwd", "serve", "stat", "sh", "load", "listen", "probe"}
 
 // Fill puts every image into r; toolbox is the path of the built program.
 func Fill(ctx context.Context, r *sample.Registry, toolbox string) error {

@@ -23,7 +23,7 @@ import (
 
 var words = map[string]func(context.Context, []string) error{
 	"serve": serve, "sleep": sleep, "fail": fail, "eat": eat, "get": get, "lookup": lookup,
-	"cat": cat, "env": env, "id": id, "echo": echo, "hostname": hostname, "write": write, "pwd": pwd, "stat": stat, "load": burden, "listen": listen,
+	"cat": cat, "env": env, "id": id, "echo": echo, "hostname": hostname, "write": write, "pwd": pwd, "stat": stat, "load": burden, "listen": listen, "probe": probe,
 }
 
 func main() {
