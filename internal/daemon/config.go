@@ -36,10 +36,10 @@ type Config struct {
 	MTU         int // of the node's links; 0: measured
 	DNS         []string
 	TLS         TLS
-	Generic     []string      // KIND=VALUE: the generic resources of this node
+	Generic     []string      // KIND=NUMBER or KIND=NAME: the generic resources of this node
 	Shutdown    time.Duration // how long the daemon waits for its parts at the end
-	Zones       bool          // conntrack zones for the mesh's return path (ARCHITECTURE.md, network)
 	Tunnel      Tunnel        // of encrypted networks
+	Zones       bool          // conntrack zones for the mesh's return path (ARCHITECTURE.md, network)
 	BinDir      string        // where containerd, runc and the shim are; empty: beside this binary
 }
 
@@ -49,7 +49,6 @@ type AddrPool struct {
 	Size int          `json:"size"`
 }
 
-// TLS is how TCP hosts are protected.
 // Tunnel is how the devices of encrypted networks are made: in the kernel, or as a process each, which holds so many bytes
 // and runs on so many processors; 0: a default, and all.
 type Tunnel struct {
@@ -58,6 +57,7 @@ type Tunnel struct {
 	Processors int
 }
 
+// TLS is how TCP hosts are protected.
 type TLS struct {
 	On, Verify    bool
 	CA, Cert, Key string
@@ -102,14 +102,14 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.StringVar(&c.TLS.CA, "tlscacert", c.TLS.CA, "CA that client certificates must come from")
 	f.StringVar(&c.TLS.Cert, "tlscert", c.TLS.Cert, "Certificate of TCP hosts")
 	f.StringVar(&c.TLS.Key, "tlskey", c.TLS.Key, "Key of TCP hosts")
-	f.StringArrayVar(&c.Generic, "node-generic-resource", c.Generic, "Generic resource of this node, KIND=VALUE (repeatable)")
+	f.StringArrayVar(&c.Generic, "node-generic-resource", c.Generic, "Generic resource of this node, KIND=NUMBER or KIND=NAME (repeatable)")
 	f.DurationVar(&c.Shutdown, "shutdown-timeout", c.Shutdown, "How long to wait for the daemon's parts at the end")
 	f.BoolVar(&c.Zones, "mesh-zones", c.Zones, "Keep clients apart that use one source port through two nodes")
-	f.StringVar(&c.BinDir, "bin-dir", c.BinDir, "Folder of containerd, runc and the shim; empty: beside this binary")
-	for _, name := range ignored {
 	f.StringVar(&c.Tunnel.Mode, "wireguard", c.Tunnel.Mode, "Where devices of encrypted networks are made: kernel, userspace, or auto for the kernel's if it has them")
 	f.Int64Var(&c.Tunnel.Memory, "wireguard-memory", c.Tunnel.Memory, "Bytes that a device in userspace may hold")
 	f.IntVar(&c.Tunnel.Processors, "wireguard-cpus", c.Tunnel.Processors, "Processors that a device in userspace may use; 0: all")
+	f.StringVar(&c.BinDir, "bin-dir", c.BinDir, "Folder of containerd, runc and the shim; empty: beside this binary")
+	for _, name := range ignored {
 		f.String(name, "", "Accepted for dockerd's sake; has no effect")
 		f.Lookup(name).NoOptDefVal = "true"
 		f.Lookup(name).Hidden = true
@@ -220,6 +220,9 @@ func (c *Config) check() error {
 		if k, _, ok := strings.Cut(l, "="); !ok || k == "" {
 			return fmt.Errorf("--label %q: want key=value", l)
 		}
+	}
+	if _, err := genericResources(c.Generic); err != nil {
+		return err
 	}
 	if err := new(slog.Level).UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return fmt.Errorf("--log-level %q: want debug, info, warn or error", c.LogLevel)

@@ -20,9 +20,13 @@ func (d *daemon) facts(ctx context.Context) api.Facts {
 	if err != nil {
 		d.log.Warn("the machine has no name", "error", err)
 	}
+	generic, err := genericResources(d.cfg.Generic)
+	if err != nil {
+		d.log.Warn("generic resources", "error", err) // the configuration was checked: not to be met
+	}
 	facts := api.Facts{Version: cluster.Version}
 	facts.Base = system.Info{
-		ID: shortHash(d.cfg.DataRoot) + hostname, Name: hostname, Labels: d.cfg.Labels, DockerRootDir: d.cfg.DataRoot, Debug: d.cfg.Debug,
+		ID: shortHash(d.cfg.DataRoot) + hostname, Name: hostname, Labels: d.cfg.Labels, GenericResources: generic, DockerRootDir: d.cfg.DataRoot, Debug: d.cfg.Debug,
 		Driver: image.Snapshotter, LoggingDriver: "json-file", DefaultRuntime: "runc",
 		Runtimes: map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "runc"}}},
 	}

@@ -23,10 +23,14 @@ func (d *daemon) openEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	generic, err := genericResources(d.cfg.Generic)
+	if err != nil {
+		return err
+	}
 	d.engine, err = engine.New(ctx, engine.Config{
 		DataRoot: d.cfg.DataRoot, ExecRoot: d.cfg.ExecRoot, Containerd: d.containerd, Images: d.images, Volumes: d.volumes,
 		Network: d.places, Runc: runc, Shim: shim, CgroupParent: cgroupParent(d.cfg.ExecRoot), Version: cluster.Version,
-		Labels: labelMap(d.cfg.Labels), DNS: d.cfg.DNS, Log: d.log,
+		Labels: labelMap(d.cfg.Labels), Generic: generic, DNS: d.cfg.DNS, Log: d.log,
 	})
 	if err != nil {
 		return err

@@ -19,9 +19,11 @@ func (x *Executor) Describe(context.Context) (swarm.NodeDescription, error) {
 	}
 	e := x.e
 	return swarm.NodeDescription{
-		Hostname:  e.cfg.Hostname,
-		Platform:  swarm.Platform{Architecture: machine(runtime.GOARCH), OS: runtime.GOOS},
-		Resources: swarm.Resources{NanoCPUs: int64(runtime.NumCPU()) * 1e9, MemoryBytes: int64(info.Totalram) * int64(info.Unit)},
+		Hostname: e.cfg.Hostname,
+		Platform: swarm.Platform{Architecture: machine(runtime.GOARCH), OS: runtime.GOOS},
+		Resources: swarm.Resources{
+			NanoCPUs: int64(runtime.NumCPU()) * 1e9, MemoryBytes: int64(info.Totalram) * int64(info.Unit), GenericResources: e.cfg.Generic,
+		},
 		Engine: swarm.EngineDescription{EngineVersion: e.cfg.Version, Labels: e.cfg.Labels, Plugins: []swarm.PluginDescription{
 			{Type: "Log", Name: driverJSON},
 			{Type: "Log", Name: driverLocal},

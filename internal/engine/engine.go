@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/swarm"
 )
 
 // Namespace is the containerd namespace that holds every container and image of the daemon.
@@ -23,9 +24,10 @@ type Config struct {
 	Runc, Shim string // absolute paths of the binaries
 	// CgroupParent is the parent cgroup of this daemon's containers alone; "/shoal" when empty.
 	CgroupParent string
-	Hostname     string            // the node's name; the machine's when empty
-	Version      string            // EngineVersion of the node's description; optional
-	Labels       map[string]string // the engine's labels (dockerd --label); optional
+	Hostname     string                  // the node's name; the machine's when empty
+	Version      string                  // EngineVersion of the node's description; optional
+	Labels       map[string]string       // the engine's labels (dockerd --label); optional
+	Generic      []swarm.GenericResource // what the node can give to tasks beside processors and memory; optional
 	// LogConfig is the log driver and its options for containers that name none; json-file when empty.
 	LogConfig container.LogConfig
 	// DNS, DNSSearch and DNSOptions serve containers that name none; the node's resolv.conf when empty.

@@ -41,6 +41,7 @@ func FromTask(a cluster.Assignment, hostname string) (*container.Config, *contai
 		Entrypoint: spec.Command, Cmd: spec.Args, Image: spec.Image, WorkingDir: spec.Dir, Healthcheck: spec.Healthcheck,
 		StopSignal: spec.StopSignal, Labels: taskLabels(a), Volumes: map[string]struct{}{},
 	}
+	c.Env = genericEnv(a.Task.Generic)
 	for _, v := range spec.Env {
 		c.Env = append(c.Env, t.expand(v))
 	}
@@ -56,10 +57,13 @@ func FromTask(a cluster.Assignment, hostname string) (*container.Config, *contai
 		SecurityOpt:   taskPrivileges(spec.Privileges),
 	}
 	for _, m := range spec.Mounts {
-		m.Source = t.expand(m.Source)
+		m.Source, m.Target = t.expand(m.Source), t.expand(m.Target)
 		if m.VolumeOptions != nil {
 			o := *m.VolumeOptions
-			o.Labels = union(o.Labels, map[string]string{labelServiceID: a.Task.ServiceID})
+			o.Labels = union(t.expandValues(o.Labels), map[string]string{labelServiceID: a.Task.ServiceID})
+			if o.DriverConfig != nil {
+				o.DriverConfig = &mount.Driver{Name: o.DriverConfig.Name, Options: t.expandValues(o.DriverConfig.Options)}
+			}
 			m.VolumeOptions = &o
 		}
 		if m.Type == mount.TypeTmpfs || m.Type == mount.TypeBind || m.Type == mount.TypeVolume {
@@ -80,6 +84,25 @@ func FromTask(a cluster.Assignment, hostname string) (*container.Config, *contai
 		h.LogConfig = container.LogConfig{Type: d.Name, Config: maps.Clone(d.Options)}
 	}
 	return c, h, t.err
+}
+
+// genericEnv tells a container which generic resources it was given, under Docker's names: the names or the number of
+// each kind.
+func genericEnv(given []swarm.GenericResource) []string {
+	values := map[string][]string{}
+	for _, g := range given {
+		switch {
+		case g.NamedResourceSpec != nil:
+			values[g.NamedResourceSpec.Kind] = append(values[g.NamedResourceSpec.Kind], g.NamedResourceSpec.Value)
+		case g.DiscreteResourceSpec != nil:
+			values[g.DiscreteResourceSpec.Kind] = append(values[g.DiscreteResourceSpec.Kind], strconv.FormatInt(g.DiscreteResourceSpec.Value, 10))
+		}
+	}
+	var env []string
+	for _, kind := range slices.Sorted(maps.Keys(values)) {
+		env = append(env, "DOCKER_RESOURCE_"+strings.ToUpper(kind)+"="+strings.Join(values[kind], ","))
+	}
+	return env
 }
 
 // defaultGrace is how long a container has to end after its stop signal.

@@ -21,7 +21,10 @@ func TestFromTask(t *testing.T) {
 		c := s.ContainerSpec
 		c.Hostname, c.Command = "h-{{.Service.Name}}-{{.Task.Slot}}", []string{"/bin/x"}
 		c.Env = []string{"NODE={{.Node.Hostname}}/{{.Node.ID}}", "TASK={{.Task.Name}} {{.Task.ID}}", `L={{index .Service.Labels "tier"}}`, "OS={{.Node.Platform.OS}}"}
-		c.Mounts = []mount.Mount{{Type: "volume", Source: "vol-{{.Task.Slot}}", Target: "/vol"}}
+		c.Mounts = []mount.Mount{{Type: "volume", Source: "vol-{{.Task.Slot}}", Target: "/vol/{{.Service.Name}}", VolumeOptions: &mount.VolumeOptions{
+			Labels:       map[string]string{"slot": "{{.Task.Slot}}"},
+			DriverConfig: &mount.Driver{Name: "local", Options: map[string]string{"device": ":/export/{{.Task.Slot}}"}},
+		}}}
 		c.StopGracePeriod, c.StopSignal = &grace, "SIGINT"
 		c.Hosts = []string{"10.9.8.7 extra.example alias"}
 		c.DNSConfig = &swarm.DNSConfig{Nameservers: []netip.Addr{netip.MustParseAddr("10.98.0.254")}, Search: []string{"example.test"}}
@@ -29,26 +32,33 @@ func TestFromTask(t *testing.T) {
 		s.Resources = &swarm.ResourceRequirements{Limits: &swarm.Limit{NanoCPUs: 5e8, MemoryBytes: 64 << 20, Pids: 50}, Reservations: &swarm.Resources{MemoryBytes: 1 << 20}, SwapBytes: &swap}
 		s.LogDriver = &swarm.Driver{Name: "local", Options: map[string]string{"max-size": "1m"}}
 	}, "arg")
+	named := func(v string) swarm.GenericResource {
+		return swarm.GenericResource{NamedResourceSpec: &swarm.NamedGenericResource{Kind: "gpu", Value: v}}
+	}
+	a.Task.Generic = []swarm.GenericResource{named("a"), {DiscreteResourceSpec: &swarm.DiscreteGenericResource{Kind: "fast-ssd", Value: 2}}, named("b")}
 	a.ServiceLabels = map[string]string{"tier": "back"}
 	c, h, err := FromTask(a, "node4")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]string{"NODE=node4/nodeid", "TASK=web.2.tid tid", "L=back", "OS=linux"}, c.Env); d != "" {
+	if d := cmp.Diff([]string{"DOCKER_RESOURCE_FAST-SSD=2", "DOCKER_RESOURCE_GPU=a,b", "NODE=node4/nodeid", "TASK=web.2.tid tid", "L=back", "OS=linux"}, c.Env); d != "" {
 		t.Error(d)
 	}
 	for what, ok := range map[string]bool{
 		"hostname":    c.Hostname == "h-web-2",
 		"entry point": c.Entrypoint[0] == "/bin/x" && c.Cmd[0] == "arg",
 		"volume":      h.Mounts[0].Source == "vol-2" && a.Spec.ContainerSpec.Mounts[0].Source != "vol-2",
-		"stop":        *c.StopTimeout == 3 && c.StopSignal == "SIGINT",
-		"hosts":       cmp.Equal(h.ExtraHosts, []string{"extra.example:10.9.8.7", "alias:10.9.8.7"}),
-		"dns":         h.DNS[0].String() == "10.98.0.254" && h.DNSSearch[0] == "example.test",
-		"security":    cmp.Equal(h.SecurityOpt, []string{"no-new-privileges=true", "seccomp=unconfined"}),
-		"limits":      h.NanoCPUs == 5e8 && h.Memory == 64<<20 && *h.PidsLimit == 50 && h.MemoryReservation == 1<<20 && h.MemorySwap == 65<<20,
-		"log":         h.LogConfig.Type == "local" && h.LogConfig.Config["max-size"] == "1m",
-		"labels":      c.Labels["com.docker.swarm.service.name"] == "web" && c.Labels["com.docker.swarm.task"] == "" && c.Labels["com.docker.swarm.node.id"] == "nodeid",
-		"restart":     h.RestartPolicy.IsNone(),
+		"volume's target and options": h.Mounts[0].Target == "/vol/web" && h.Mounts[0].VolumeOptions.Labels["slot"] == "2" &&
+			h.Mounts[0].VolumeOptions.DriverConfig.Options["device"] == ":/export/2" &&
+			a.Spec.ContainerSpec.Mounts[0].VolumeOptions.DriverConfig.Options["device"] != ":/export/2",
+		"stop":     *c.StopTimeout == 3 && c.StopSignal == "SIGINT",
+		"hosts":    cmp.Equal(h.ExtraHosts, []string{"extra.example:10.9.8.7", "alias:10.9.8.7"}),
+		"dns":      h.DNS[0].String() == "10.98.0.254" && h.DNSSearch[0] == "example.test",
+		"security": cmp.Equal(h.SecurityOpt, []string{"no-new-privileges=true", "seccomp=unconfined"}),
+		"limits":   h.NanoCPUs == 5e8 && h.Memory == 64<<20 && *h.PidsLimit == 50 && h.MemoryReservation == 1<<20 && h.MemorySwap == 65<<20,
+		"log":      h.LogConfig.Type == "local" && h.LogConfig.Config["max-size"] == "1m",
+		"labels":   c.Labels["com.docker.swarm.service.name"] == "web" && c.Labels["com.docker.swarm.task"] == "" && c.Labels["com.docker.swarm.node.id"] == "nodeid",
+		"restart":  h.RestartPolicy.IsNone(),
 	} {
 		if !ok {
 			t.Errorf("%s: %+v %+v", what, c, h)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"maps"
 	"runtime"
 	"strings"
 	"text/template"
@@ -41,6 +42,15 @@ func newTemplates(a cluster.Assignment, hostname string) *templates {
 const maxExpansion = 1 << 20
 
 func (t *templates) expand(text string) string { return t.expandWith(text, nil) }
+
+// expandValues returns a copy with every value expanded; nil stays nil.
+func (t *templates) expandValues(m map[string]string) map[string]string {
+	out := maps.Clone(m)
+	for k, v := range out {
+		out[k] = t.expand(v)
+	}
+	return out
+}
 
 // expandWith gives the template functions besides the fields.
 func (t *templates) expandWith(text string, functions template.FuncMap) string {
