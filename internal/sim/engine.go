@@ -234,6 +234,7 @@ func (x *hands) Stop(ctx context.Context, taskID string) error {
 		return noContainer(taskID)
 	case !w.calm && w.dice.one(30, "stop fails", k):
 		return cluster.Errorf(errdefs.ErrUnavailable, "containerd does not answer")
+	case w.lie == LieStopped && w.dice.one(3, "lie", k):
 	case c.state == swarm.TaskStateReady:
 		c.state = swarm.TaskStateComplete
 		c.change()

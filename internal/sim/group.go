@@ -165,6 +165,10 @@ func (g *group) append(entry []byte) { g.log = append(g.log, logged{entry: entry
 // catchUp applies all committed entries that m lacks, if it can hear of them.
 func (g *group) catchUp(m *manager) {
 	for m.applied < len(g.log) {
+		if g.w.lie == LieApplied && g.w.dice.one(30, "lie "+m.host.id, uint64(m.applied)) {
+			m.applied++
+			continue
+		}
 		l := &g.log[m.applied]
 		entry := l.entry
 		if g.w.dice.one(2, "copy", uint64(m.applied)) {
@@ -241,6 +245,9 @@ func (p proposer) commit(one *pending) (done bool, err error) {
 		return false, nil
 	}
 	one.decided, m.host.pending, m.flying = true, nil, nil
+	if w.lie == LieCommitted && w.dice.one(8, "lie", m.proposed) {
+		return true, nil
+	}
 	err = g.take(m, one.entry)
 	if len(g.stale) > 0 && w.dice.one(4, "late", uint64(len(g.log))) {
 		late := g.stale[0]

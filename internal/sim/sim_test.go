@@ -98,6 +98,21 @@ func share(t *testing.T, i, count int) {
 	}
 }
 
+// TestRulesNotice breaks a promise that the product builds on, and holds that a rule says so.
+func TestRulesNotice(t *testing.T) {
+	for _, lie := range []sim.Lie{sim.LieCommitted, sim.LieApplied, sim.LieStopped} {
+		noticed := 0
+		for i := range uint64(8) {
+			if _, err := live(t, sim.Config{Seed: i, Lie: lie}); err != nil {
+				noticed++
+			}
+		}
+		if noticed < 2 {
+			t.Errorf("%s: %d of 8 seeds noticed", lie, noticed)
+		}
+	}
+}
+
 // TestSameSeedSameStory holds that a seed is a run: the same transactions and containers at the same nanoseconds. What Go
 // leaves to chance makes one run in a hundred or so go another way, more on a machine that is very busy; half of them
 // would be another thing.

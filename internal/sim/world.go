@@ -16,7 +16,19 @@ type Config struct {
 	Seed uint64
 	// Story keeps what happened, line by line.
 	Story bool
+	// Lie is a promise that the simulated parts break, for tests that the rules notice; empty: none.
+	Lie Lie
 }
+
+// Lie is a promise that is broken now and then.
+type Lie string
+
+// Lies.
+const (
+	LieCommitted Lie = "an entry is called committed and is not"
+	LieApplied   Lie = "a follower leaves out an entry"
+	LieStopped   Lie = "a container is called stopped and runs on"
+)
 
 // Outcome is what a run came to.
 type Outcome struct {
@@ -32,6 +44,7 @@ type world struct {
 	rand  *rand.Rand // of the driver alone
 	began time.Time
 	story bool
+	lie   Lie
 	ctx   context.Context // ends with the run
 
 	mu        sync.Mutex
@@ -53,7 +66,7 @@ type world struct {
 func Run(cfg Config) (Outcome, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &world{
-		dice: dice(mix(cfg.Seed + 1)), rand: rand.New(rand.NewPCG(cfg.Seed, 0x5ea1)), began: time.Now(), story: cfg.Story, ctx: ctx,
+		dice: dice(mix(cfg.Seed + 1)), rand: rand.New(rand.NewPCG(cfg.Seed, 0x5ea1)), began: time.Now(), story: cfg.Story, lie: cfg.Lie, ctx: ctx,
 	}
 	w.net = newWires()
 	w.authority.open(w)
