@@ -84,10 +84,7 @@ func meshTable(in Input, f family, uplinks string) *Table {
 	bound := &Set{Key: []Type{f.typ, Proto, Port}, Data: []Type{f.typ, Port}, Elements: map[string]string{}}
 	at := &Set{Key: []Type{f.typ, Proto, Port}, Data: []Type{Verdict}, Elements: map[string]string{}}
 	t.Sets["ports"], t.Sets["tasks"], t.Sets["bound"], t.Sets["ports_at"] = ports, tasks, bound, at
-	counts := map[int]bool{}
-	for i := range firstCounts {
-		counts[i+1] = true
-	}
+	counts := startCounts(len(in.Mesh))
 	add := func(proto byte, published uint16, targets []netip.Addr, port uint16, bind []netip.Prefix) {
 		count := 0
 		for _, a := range targets {

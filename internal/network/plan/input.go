@@ -30,6 +30,8 @@ type Net struct {
 	Local               bool   // the node's own: no VXLAN
 	Number              uint32 // of the node's own networks, unique on the node
 	Places              []Place
+	// Rest is for a network that does not list all of its members.
+	Rest Rest
 }
 
 // Place is one container's interface in a network.

@@ -50,7 +50,7 @@ func Overlay(in Input, n *Net) *Namespace {
 		}
 		// The ingress network's N has NAT even without services: it gives a second connection of the same addresses and
 		// ports, which zones let in, a port of its own towards the task.
-		if len(n.Services) > 0 || n.Ingress {
+		if len(n.Services) > 0 || n.Rest.Services > 0 || n.Ingress {
 			ns.Tables[TableID{f.table, "shoal"}] = VIPs(n, f)
 			ns.Tables[TableID{f.table, "shoal_self"}] = hairpin(n, f)
 		}
@@ -130,6 +130,9 @@ func peers(in Input, ns *Namespace, n *Net) {
 		nodes[node.ID] = node
 	}
 	used := map[string]bool{}
+	for _, id := range n.Rest.Nodes {
+		used[id] = true
+	}
 	for _, e := range n.Endpoints {
 		node, ok := nodes[e.NodeID]
 		if !ok || e.NodeID == in.Self.ID {

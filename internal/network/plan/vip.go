@@ -7,9 +7,25 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// firstCounts is how many of the chains of1, of2 … a table starts with, so that a service's first change of size needs
-// elements alone.
-const firstCounts = 8
+// A table starts with some of the chains of1, of2 …, so that a service's first change of size needs elements alone: in a
+// table of many services a new chain takes the kernel ten times as long as a change of elements.
+const (
+	firstCounts, manyCounts = 8, 32
+	manyServices            = 100
+)
+
+// startCounts are the chains that a table of so many services has in any case.
+func startCounts(services int) map[int]bool {
+	last := firstCounts
+	if services >= manyServices {
+		last = manyCounts
+	}
+	counts := make(map[int]bool, last)
+	for i := range last {
+		counts[i+1] = true
+	}
+	return counts
+}
 
 // VIPs is the table that turns a service's address into one of its live tasks' addresses: one chain per NUMBER of
 // backends, all backends in one map. Services add elements only.
@@ -19,9 +35,11 @@ func VIPs(n *Net, f family) *Table {
 	tasks := &Set{Key: []Type{f.typ, Mark}, Data: []Type{f.typ}, Elements: make(map[string]string, len(n.Endpoints))}
 	t.Sets["vips"], t.Sets["tasks"] = vips, tasks
 	live := backends(n, f)
-	counts := map[int]bool{}
-	for i := range firstCounts {
-		counts[i+1] = true
+	counts := startCounts(max(len(n.Services), n.Rest.Services))
+	for _, size := range n.Rest.Sizes {
+		if size.V6 == f.v6 && size.Count > 0 {
+			counts[size.Count] = true
+		}
 	}
 	for _, s := range n.Services {
 		list := live[s.ServiceID]
