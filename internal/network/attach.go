@@ -224,6 +224,7 @@ func (n *Network) demolish(ctx context.Context, b *box) error {
 	var spaces []plan.NS
 	if b.hasSpace() {
 		spaces = append(spaces, plan.ContainerNS(b.ContainerID))
+		defer n.sweep(b)
 	}
 	return errors.Join(err, n.apply(ctx, touched, nil, spaces))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/cluster"
+	"shoal/internal/network/plan"
 )
 
 // Clients of the mesh, on other machines and on the node itself, which wait for an answer of a task whose node died, are told
@@ -75,6 +76,48 @@ func TestDeadNodeEndsConnectionsThroughTheMesh(t *testing.T) {
 		ended := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNABORTED)
 		if ended != c.dead {
 			t.Errorf("%s: %v", c.what, err)
+		}
+	}
+}
+
+// A container that ends while a connection of it has something left to say keeps its network namespace in the kernel, for as
+// long as that tries; its link must go all the same.
+func TestLinkOfAContainerWithUnsentDataGoes(t *testing.T) {
+	r := newRig(t)
+	a, b := r.node("a", 11), r.node("b", 12)
+	s := newStory(a, b)
+	s.network(cluster.NetworkLink{ID: "net", VNI: 4097, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24")}, Gateways: []netip.Addr{addr("10.0.9.1")}})
+	s.set(t)
+	s.task(0, "c1", "client", at("net", "10.0.9.4/24"))
+	s.task(0, "c2", "other", at("net", "10.0.9.5/24"))
+	s.task(1, "w1", "web", at("net", "10.0.9.6/24"))
+	s.set(t)
+	var c net.Conn
+	if err := a.in(id("c1"), func() (err error) { c, err = net.DialTimeout("tcp", "10.0.9.6:80", 2*time.Second); return err }); err != nil {
+		t.Fatal(err)
+	}
+	a.kernel.Forget(plan.ContainerNS(id("c1")))
+	r.sh("ip -n %s link set eth0 down", b.ns)
+	if _, err := c.Write([]byte("unheard")); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if err := a.Detach(t.Context(), id("c1")); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(10 * time.Second)
+	for {
+		audit, err := a.Audit(t.Context(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(audit.Differences) == 0 {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("still there: %v", audit.Differences)
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

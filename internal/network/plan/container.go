@@ -21,6 +21,12 @@ func MACOf(container, networkID string) MAC {
 	return mac
 }
 
+// VethOf is the name of N's end of a container's link in a network.
+func VethOf(container, networkID string) string {
+	name, _ := named("v", container, networkID)
+	return name
+}
+
 // Container is the namespace of one container. With names, its queries to 127.0.0.11 go to the resolver of the network
 // that its default route leaves by, which knows it by its address there.
 func Container(id string, interfaces []Interface, names bool) *Namespace {
