@@ -38,6 +38,7 @@ type heldTask struct {
 // update returns the message that brings the node to w, nil when it is there, and the networks that the node is in. The
 // message is everything the first time.
 func (h *held) update(w *world, nodeID string) (*cluster.Down, []string, error) {
+	defer w.turns.take()()
 	node := store.Nodes.Get(w.view, nodeID)
 	if node == nil {
 		return nil, nil, errRemoved

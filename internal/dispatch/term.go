@@ -13,8 +13,12 @@ import (
 	"shoal/internal/store"
 )
 
-// gatherTime is how long changes are gathered before sessions hear of them.
-const gatherTime = 2 * time.Millisecond
+// Changes are gathered for gatherTime before sessions hear of them. While many come, they are gathered for as long as it
+// takes to tell all sessions something, sessionTime each.
+const (
+	gatherTime  = 2 * time.Millisecond
+	sessionTime = 200 * time.Microsecond
+)
 
 // term is one time of leading: everything that ends with it.
 type term struct {
@@ -103,6 +107,7 @@ func (t *term) follow(ctx context.Context, touched *touched, index uint64) error
 	timer := time.NewTimer(0)
 	<-timer.C
 	waits := false
+	var published time.Time
 	for {
 		select {
 		case e, ok := <-events:
@@ -116,11 +121,11 @@ func (t *term) follow(ctx context.Context, touched *touched, index uint64) error
 			touched.event(t.store.View(), e)
 			t.joinedOrLeft(e)
 			if !waits {
-				timer.Reset(gatherTime)
+				timer.Reset(max(gatherTime, time.Until(published.Add(t.sessionsTime()))))
 				waits = true
 			}
 		case <-timer.C:
-			waits = false
+			waits, published = false, time.Now()
 			t.publish(touched, t.store.View(), index)
 		case <-t.moved:
 			t.recount()
@@ -128,12 +133,19 @@ func (t *term) follow(ctx context.Context, touched *touched, index uint64) error
 	}
 }
 
+// sessionsTime is about how long it takes to tell every session something.
+func (t *term) sessionsTime() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return time.Duration(len(t.members)) * sessionTime
+}
+
 // publish makes the world after what was touched, and wakes the sessions that it concerns.
 func (t *term) publish(touched *touched, view store.View, index uint64) {
 	c := touched.take()
 	old := t.world.Load()
 	if old == nil {
-		old = &world{}
+		old = &world{turns: newTurns()}
 	}
 	t.world.Store(old.next(view, index, &c, touched.published))
 	t.mu.Lock()

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"maps"
+	"runtime"
 	"sync"
 	"time"
 
@@ -24,6 +25,22 @@ type world struct {
 	managers *cell[[]swarm.Peer]
 	root     []byte
 	period   time.Duration
+	turns    turns
+}
+
+// turns bounds how many sessions work out their messages at once. When all nodes have something to hear, those that wait
+// are then not in the way of whatever else this manager has to do: answer the API, and keep its lead.
+type turns chan struct{}
+
+func newTurns() turns { return make(turns, runtime.GOMAXPROCS(0)) }
+
+// take waits for a turn and returns how to give it back. Nil: there is no bound.
+func (t turns) take() (done func()) {
+	if t == nil {
+		return func() {}
+	}
+	t <- struct{}{}
+	return func() { <-t }
 }
 
 // cell is a part of a world, worked out when it is first needed.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +20,7 @@ func managerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			load.Profiles(m.Profile, m.Name)
+			load.Profiles(m.Profile, m.Name, profiled(cmd.OutOrStdout()))
 			cfg := daemon.Config{Hosts: []string{"unix://" + m.Socket}, DataRoot: m.Dir, ExecRoot: m.Dir}
 			said := func() { fmt.Fprintln(cmd.OutOrStdout(), "ready") }
 			return daemon.Hollow(cmd.Context(), cfg, load.NewExecutor(m.Name), said, logger(cmd.ErrOrStderr()))
@@ -38,7 +37,7 @@ func agentsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			load.Profiles(a.Profile, fmt.Sprintf("agents%d-%d", a.First, os.Getpid()))
+			load.Profiles(a.Profile, fmt.Sprintf("agents%d", a.First), profiled(cmd.OutOrStdout()))
 			return a.Run(cmd.Context(), func(int) {}, logger(cmd.ErrOrStderr()))
 		},
 	}
@@ -46,4 +45,9 @@ func agentsCommand() *cobra.Command {
 
 func logger(to io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// profiled tells the parent that profiles are written.
+func profiled(to io.Writer) func(error) {
+	return func(err error) { fmt.Fprintln(to, "profiled", err) }
 }
