@@ -109,6 +109,11 @@ func (n names) resolvFile(base string) string {
 	return b.String()
 }
 
+// resolverOptions are those of a container that asks our name server, whose users have not chosen their own. A question that
+// comes while the daemon starts anew is lost: it is asked again after two seconds, not five. That is longer than the name
+// server waits for the first of the node's resolvers, so that one that is dead does not make every answer come too late.
+var resolverOptions = []string{"ndots:0", "timeout:2", "attempts:3"}
+
 // namesOf works out a container's names from its configuration and its place in the network.
 func (e *Engine) namesOf(c *container.Config, h *container.HostConfig, box *network.Sandbox) names {
 	n := names{
@@ -136,7 +141,7 @@ func (e *Engine) namesOf(c *container.Config, h *container.HostConfig, box *netw
 	case box.Nameserver != "":
 		n.Nameservers = []string{box.Nameserver}
 		if len(n.Options) == 0 {
-			n.Options = []string{"ndots:0"}
+			n.Options = slices.Clone(resolverOptions)
 		}
 	default:
 		n.Nameservers = dnsServers(h, e.cfg.DNS)

@@ -132,13 +132,13 @@ func TestTaskFiles(t *testing.T) {
 func TestNames(t *testing.T) {
 	n := names{
 		Hostname: "h", Domainname: "d.test", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")},
-		Extra: []string{"a:1.2.3.4", "six:fd00::1", "eq=5.6.7.8", "gw:host-gateway"}, Gateway: netip.MustParseAddr("10.0.0.1"), Nameservers: []string{"127.0.0.11"}, Options: []string{"ndots:0"},
+		Extra: []string{"a:1.2.3.4", "six:fd00::1", "eq=5.6.7.8", "gw:host-gateway"}, Gateway: netip.MustParseAddr("10.0.0.1"), Nameservers: []string{"127.0.0.11"}, Options: resolverOptions,
 	}
 	if d := cmp.Diff(hostsHead+"1.2.3.4\ta\nfd00::1\tsix\n5.6.7.8\teq\n10.0.0.1\tgw\n10.0.0.2\th.d.test h\n", n.hostsFile("")); d != "" {
 		t.Error(d)
 	}
 	base := "nameserver 127.0.0.53\nnameserver 9.9.9.9\nsearch node.test\noptions edns0\n"
-	if d := cmp.Diff("nameserver 127.0.0.11\nsearch node.test\noptions ndots:0\n", n.resolvFile(base)); d != "" {
+	if d := cmp.Diff("nameserver 127.0.0.11\nsearch node.test\noptions ndots:0 timeout:2 attempts:3\n", n.resolvFile(base)); d != "" {
 		t.Error(d)
 	}
 	if d := cmp.Diff("nameserver 9.9.9.9\nsearch x.test\noptions edns0\n", names{Search: []string{"x.test"}}.resolvFile(base)); d != "" {
