@@ -124,8 +124,8 @@ func (w *world) trouble() {
 		w.mu.Unlock()
 	case 8:
 		w.mu.Lock()
-		h.skew = time.Duration(r.Int64N(int64(2*maxSkew))) - maxSkew
-		w.note("the clock of %s jumps: it is off by %s", h.id, h.skew)
+		h.skew.Store(r.Int64N(int64(2*maxSkew)) - int64(maxSkew))
+		w.note("the clock of %s jumps: it is off by %s", h.id, h.ahead())
 		for _, c := range h.engine.sorted() {
 			if w.dice.one(3, "dies"+c.task.ID, 0) {
 				h.engine.end(c, 139)

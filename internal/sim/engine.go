@@ -58,7 +58,7 @@ func (e *engine) end(c *container, code int) {
 	if code != 0 {
 		c.state = swarm.TaskStateFailed
 	}
-	c.exit = cluster.Exit{Code: code, FinishedAt: time.Now().Add(e.host.skew).UTC()}
+	c.exit = cluster.Exit{Code: code, FinishedAt: time.Now().Add(e.host.ahead()).UTC()}
 	e.host.w.note("%s: %s of %s ends with %d", e.host.id, short(c.task.ID), c.task.Name(), code)
 	c.change()
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"shoal/internal/agent"
@@ -20,7 +21,7 @@ type host struct {
 	number  uint16
 	manages bool
 	on      bool
-	skew    time.Duration // of the machine's clock
+	skew    atomic.Int64 // nanoseconds that the machine's clock is ahead
 	boots   uint64
 	engine  *engine
 	dir     string // of the agent's memory; empty: it keeps none
@@ -49,6 +50,9 @@ type process struct {
 	dials   uint64
 	chances uint64
 }
+
+// ahead is how far the machine's clock is ahead of the world's.
+func (h *host) ahead() time.Duration { return time.Duration(h.skew.Load()) }
 
 func (h *host) addr() netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(h.number)}) }
 
@@ -162,7 +166,7 @@ func (w *world) addHost(manages bool) *host {
 	h.engine = newEngine(h)
 	h.bundle = w.authority.certificate(w, h.id, h.role())
 	if w.rand.IntN(8) == 0 {
-		h.skew = time.Duration(w.rand.Int64N(int64(2*maxSkew))) - maxSkew
+		h.skew.Store(w.rand.Int64N(int64(2*maxSkew)) - int64(maxSkew))
 	}
 	if w.rand.IntN(16) == 0 { // files cost time
 		dir, err := os.MkdirTemp("", "shoal-sim-")

@@ -60,7 +60,7 @@ func (h *host) startManager() error {
 func (m *manager) now() time.Time { return time.Now().Add(m.skew()) }
 
 func (m *manager) skew() time.Duration {
-	return time.Duration(m.w.dice.roll(5, "manager skew"+m.host.id, m.born)/4) * m.host.skew
+	return time.Duration(m.w.dice.roll(5, "manager skew"+m.host.id, m.born)/4) * m.host.ahead()
 }
 
 // run runs the leader's loops whenever this manager leads.

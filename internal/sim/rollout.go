@@ -52,7 +52,7 @@ func (r Rollout) Run() (steps int, story []string, err error) {
 	w.rules.each = one.transaction
 	w.mu.Lock()
 	for i := range 6 {
-		w.addHost(i < 3).skew = 0
+		w.addHost(i < 3).skew.Store(0)
 	}
 	w.mu.Unlock()
 	w.start()

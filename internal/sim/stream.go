@@ -155,7 +155,7 @@ func (c *clientEnd) Send(up *cluster.Up) error {
 	}
 	h := c.w.host(c.node)
 	if h != nil {
-		up = shift(up, h.skew)
+		up = shift(up, h.ahead())
 	}
 	c.up.put(c.stream, "up ", up)
 	return nil
