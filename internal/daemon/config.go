@@ -67,7 +67,7 @@ type TLS struct {
 func Defaults() Config {
 	return Config{
 		DataRoot: "/var/lib/shoal", ExecRoot: "/run/shoal", PidFile: "/run/shoal.pid", ConfigFile: "/etc/shoal/daemon.json",
-		LogLevel: "info", Shutdown: 15 * time.Second, Zones: true, Tunnel: Tunnel{Mode: "auto", Memory: 192 << 20},
+		LogLevel: "info", Shutdown: 15 * time.Second, Zones: true, Tunnel: Tunnel{Mode: "auto", Memory: 384 << 20},
 	}
 }
 

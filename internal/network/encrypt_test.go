@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 // secret is a story with an encrypted network "safe" beside a plain one.
 func secret(t testing.TB) (*rig, *story) {
 	r := newRig(t)
+	return r, secretOn(t, r)
+}
+
+func secretOn(t testing.TB, r *rig) *story {
 	s := newStory(r.node("a", 11), r.node("b", 12))
 	s.network(cluster.NetworkLink{
 		ID: "safe", VNI: 4097, Encrypted: true, Rings: []cluster.Ring{{Generation: 1}}, Sends: 1,
@@ -40,7 +44,7 @@ func secret(t testing.TB) (*rig, *story) {
 	})
 	s.network(cluster.NetworkLink{ID: "open", VNI: 4098, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.8.0/24")}, Gateways: []netip.Addr{addr("10.0.8.1")}})
 	s.set(t)
-	return r, s
+	return s
 }
 
 // exchange does the managers' part: every node's keys become known to all.
@@ -141,22 +145,10 @@ func withoutAnycast(dump string) string {
 }
 
 // processes are those of tunnel devices that this test made and that have not ended in a second.
-func processes(t *testing.T) (list []string) {
+func processes(t testing.TB) (list []string) {
 	deadline := time.After(2 * time.Second)
 	for {
-		list = nil
-		dirs, err := os.ReadDir("/proc")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range dirs {
-			args, err := os.ReadFile("/proc/" + d.Name() + "/cmdline")
-			own, _ := os.Readlink("/proc/" + d.Name() + "/exe")
-			self, _ := os.Executable()
-			if err == nil && own == self && bytes.Contains(args, []byte(tunnel.Word)) {
-				list = append(list, d.Name())
-			}
-		}
+		list = deviceProcesses(t)
 		select {
 		case <-deadline:
 			return list
@@ -166,6 +158,25 @@ func processes(t *testing.T) (list []string) {
 			}
 		}
 	}
+}
+
+// deviceProcesses are those of tunnel devices that this test's binary is running.
+func deviceProcesses(t testing.TB) (list []string) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		args, _ := os.ReadFile("/proc/" + d.Name() + "/cmdline")
+		if own, _ := os.Readlink("/proc/" + d.Name() + "/exe"); own == self && bytes.Contains(args, []byte(tunnel.Word)) {
+			list = append(list, d.Name())
+		}
+	}
+	return list
 }
 
 // inClear sends a marker from a1 to a server and says whether it was seen on the node's uplink.

@@ -26,6 +26,7 @@ type rig struct {
 	t      testing.TB
 	id     string
 	client *kernel.Kernel
+	memory int64 // Config.TunnelMemory of nodes made from now on
 }
 
 type node struct {
@@ -85,7 +86,7 @@ func (r *rig) node(name string, last int) *node {
 	r.host(name, last)
 	dir := r.t.TempDir()
 	n := &node{t: r.t, ns: r.id + "-" + name, addr: netip.AddrFrom4([4]byte{10, 98, 0, byte(last)}), config: Config{
-		NodeName: name, StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), DNS: []string{"192.0.2.1"},
+		NodeName: name, StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"), DNS: []string{"192.0.2.1"}, TunnelMemory: r.memory,
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})), host: "/run/netns/" + r.id + "-" + name,
 	}}
 	n.start()

@@ -24,8 +24,8 @@ type limit struct {
 
 // The process should stay below its bound as a whole; packets get this part of it.
 func newLimit(memory int64) *limit {
-	debug.SetMemoryLimit(memory * 3 / 4)
-	return &limit{bytes: uint64(memory) / 2}
+	debug.SetMemoryLimit(memory * 7 / 8)
+	return &limit{bytes: uint64(memory) * 3 / 4}
 }
 
 // lookTime is how often the memory in use is looked at, waitTime how long a reader waits each time it is too much, and

@@ -33,7 +33,7 @@ const ownKey = "own_public_key"
 // as open files. It speaks WireGuard's own configuration protocol there, except that it gives its private key to nobody.
 func Main(args []string) int {
 	flags := flag.NewFlagSet(Word, flag.ContinueOnError)
-	memory := flags.Int64("memory", 192<<20, "bytes that the process may hold")
+	memory := flags.Int64("memory", 384<<20, "bytes that the process may hold")
 	mtu := flags.Int64("mtu", device.DefaultMTU, "MTU of the link")
 	processors := flags.Int("processors", 0, "processors that may run it; 0: all")
 	if err := flags.Parse(args); err != nil {

@@ -45,7 +45,7 @@ type Config struct {
 	Mode   Mode // empty: Auto
 	// Command runs a device's process: its arguments are passed to Main. nil: this program with the argument Word.
 	Command []string
-	// Memory bounds what a device's process holds, in bytes; 0: 192 MiB. Processors bounds how many run it; 0: all.
+	// Memory bounds what a device's process holds, in bytes; 0: 384 MiB. Processors bounds how many run it; 0: all.
 	Memory     int64
 	Processors int
 	// Lost is called when a device's process has ended without being asked to.
@@ -80,7 +80,7 @@ func New(config Config) (*Tunnels, error) {
 		config.Command = []string{"/proc/self/exe", Word}
 	}
 	if config.Memory == 0 {
-		config.Memory = 192 << 20
+		config.Memory = 384 << 20
 	}
 	switch config.Mode {
 	case "":
