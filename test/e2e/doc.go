@@ -19,7 +19,7 @@
 //	                             to have, TEXT in it, and end the tap
 //	load start URL... | load stop asks from the client all the time; stop prints "failed: X of Y, so many/s"
 //	flows start N URL            opens connections from the client; half are asked ten times a second, half wait. "flows ended HOST"
-//	                             wants those to hosts that begin so, and no others, ended within a second; "flows stop" tells
+//	                             wants those to hosts that begin so, and no others, ended soon; "flows stop" tells
 //	let VAR [@N] ARG...          sets a variable to what docker ARG... prints
 //	off N, on-again N            cuts a machine's power; boots it and starts its daemon
 //	wipe N                       empties the disk of a machine that is off

@@ -18,7 +18,7 @@ import (
 const (
 	streams  = 4
 	pace     = 10 * time.Millisecond
-	patience = 5 * time.Second
+	patience = 10 * time.Second
 )
 
 // Dial opens connections; nil: the process's own network.
@@ -37,13 +37,13 @@ type Load struct {
 // Result is what came of a load.
 type Result struct {
 	Asked, Failed int
-	Took          time.Duration
+	Took, Slowest time.Duration
 	First         error // the first failure, with the time since the start
 }
 
-// String is "failed: X of Y", the rate, and a failure if there was one.
+// String is "failed: X of Y", the rate, the longest that a request took, and a failure if there was one.
 func (r Result) String() string {
-	s := fmt.Sprintf("failed: %d of %d, %.0f/s", r.Failed, r.Asked, float64(r.Asked)/r.Took.Seconds())
+	s := fmt.Sprintf("failed: %d of %d, %.0f/s, slowest %v", r.Failed, r.Asked, float64(r.Asked)/r.Took.Seconds(), r.Slowest.Round(time.Millisecond))
 	if r.First != nil {
 		s += "\n" + r.First.Error()
 	}
@@ -92,6 +92,7 @@ func (l *Load) count(asked time.Time, url string, keep bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.result.Asked++
+	l.result.Slowest = max(l.result.Slowest, time.Since(asked))
 	if err == nil {
 		return
 	}
