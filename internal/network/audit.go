@@ -56,7 +56,7 @@ func (n *Network) differences() (ops []plan.Op, silent []string, count int, _ er
 	in := n.input()
 	want := plan.Kernel{plan.HostNS: plan.Host(in)}
 	for _, net := range in.Networks {
-		want[net.NS()] = plan.Overlay(in, net)
+		want[net.NS()] = plan.Overlay(in, n.listed(net))
 		if !n.dns.Listening(string(net.NS())) {
 			silent = append(silent, "name server of network "+net.Name+" does not listen")
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -29,12 +30,17 @@ type Network struct {
 	closed chan struct{}
 	nodeID string
 	state  cluster.NetworkState
-	links  map[string]*cluster.NetworkLink // the state's networks, and those of containers that the state has dropped
-	boxes  map[string]*box
-	locals map[string]*local
-	node   kernel.Node
-	have   plan.Kernel // what the kernel holds; a namespace that is missing here must be read first
-	names  map[string]*dns.Names
+	// links are the state's networks, and those of containers that the state has dropped; members what is in them, which
+	// state and links do not list.
+	links   map[string]*cluster.NetworkLink
+	members map[string]*plan.Members
+	looked  time.Time // when node was read
+	boxes   map[string]*box
+	locals  map[string]*local
+	node    kernel.Node
+	have    plan.Kernel              // what the kernel holds; a namespace that is missing here must be read first
+	placed  map[plan.NS][]plan.Place // the containers that have's networks were made with
+	names   map[string]*dns.Names
 	// seen are the mesh's ports that the last state had, yielded those of them that a process of the node keeps.
 	seen, yielded map[claim]bool
 	own           own
@@ -58,7 +64,7 @@ func New(config Config) (*Network, error) {
 	n := &Network{
 		config: config, kernel: k, dns: dns.New(config.DNS, config.Log), saver: newSaver(filepath.Join(config.RunDir, "state"), config.Log),
 		gate: make(chan struct{}, 1), closed: make(chan struct{}), links: map[string]*cluster.NetworkLink{}, boxes: map[string]*box{}, locals: map[string]*local{},
-		have: plan.Kernel{}, names: map[string]*dns.Names{}, changed: make(chan struct{}), ready: map[string]*Sandbox{},
+		have: plan.Kernel{}, placed: map[plan.NS][]plan.Place{}, names: map[string]*dns.Names{}, changed: make(chan struct{}), ready: map[string]*Sandbox{},
 	}
 	err = n.openTunnels()
 	if err == nil {

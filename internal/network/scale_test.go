@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -75,13 +76,28 @@ func TestTenThousandServices(t *testing.T) {
 	start := time.Now()
 	n.attach(Request{ContainerID: id("a1"), Overlays: []cluster.Attachment{at("net", "10.250.0.1/8")}})
 	t.Logf("all programmed: %v", time.Since(start))
-	for range 3 {
-		l.Endpoints[777].Live = !l.Endpoints[777].Live
-		start = time.Now()
-		if err := n.Set(ctx, s.state); err != nil {
+	change := func(i int, live bool) time.Duration {
+		e := l.Endpoints[i]
+		e.Live = live
+		d := cluster.NetworkDelta{Base: s.state.Index, Index: s.state.Index + 1, Networks: []cluster.LinkDelta{{ID: "net", Endpoints: []cluster.Endpoint{e}}}}
+		s.state.Index++
+		start := time.Now()
+		if err := n.Change(ctx, d); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("one change: %v", time.Since(start))
+		return time.Since(start)
+	}
+	t.Logf("the first change: %v", change(777, false))
+	change(777, true)
+	var took []time.Duration
+	for i := range 200 {
+		took = append(took, change(i*10, false), change(i*10, true))
+	}
+	slices.Sort(took)
+	t.Logf("one change of 400: median %v, p99 %v, longest %v", took[200], took[396], took[399])
+	n.exact()
+	if took[200] > 20*time.Millisecond {
+		t.Error("a change costs as much as the network is large")
 	}
 	start = time.Now()
 	n.restart()

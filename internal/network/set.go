@@ -11,19 +11,22 @@ import (
 )
 
 // Set makes kernel and name server hold the state, which is the whole of it: what it does not name goes. It returns when
-// they do. After an error part of it may hold; the next Set reads the kernel again and repairs.
+// they do. After an error part of it may hold; the next Set reads the kernel again and repairs. The state's lists must not
+// be changed afterwards.
 func (n *Network) Set(ctx context.Context, state cluster.NetworkState) error {
 	if err := n.enter(ctx); err != nil {
 		return err
 	}
 	defer n.leave()
+	return n.set(ctx, state)
+}
+
+func (n *Network) set(ctx context.Context, state cluster.NetworkState) error {
 	// The node's addresses may have changed, and another firewall may have been loaded.
-	node, err := n.kernel.Node()
-	if err != nil {
+	if _, err := n.look(); err != nil {
 		return err
 	}
-	n.node = node
-	before := n.links
+	before := n.members
 	n.take(state)
 	n.saver.save(state)
 	// Names first: who asks from now on is not sent to what is about to leave the tables.
@@ -35,7 +38,11 @@ func (n *Network) Set(ctx context.Context, state cluster.NetworkState) error {
 	if err := n.apply(ctx, nil, nil, nil); err != nil {
 		return err
 	}
-	n.endFlows(before)
+	for id, old := range before {
+		if n.links[id] != nil {
+			n.endFlows(id, old.Left(n.members[id]))
+		}
+	}
 	return nil
 }
 
@@ -45,20 +52,22 @@ func (n *Network) take(state cluster.NetworkState) {
 		state = onlyIPv4(state)
 	}
 	links := make(map[string]*cluster.NetworkLink, len(state.Networks))
+	members := make(map[string]*plan.Members, len(state.Networks))
+	heads := make([]cluster.NetworkLink, len(state.Networks))
 	for i := range state.Networks {
-		links[state.Networks[i].ID] = &state.Networks[i]
+		heads[i] = state.Networks[i].Head()
+		links[heads[i].ID], members[heads[i].ID] = &heads[i], plan.NewMembers(&state.Networks[i])
 	}
+	state.Networks = heads
 	for _, b := range n.boxes {
 		for _, p := range b.Places {
 			if old := n.links[p.NetworkID]; !p.Local && links[p.NetworkID] == nil && old != nil {
-				kept := *old
-				kept.Endpoints, kept.Services = nil, nil
-				links[p.NetworkID] = &kept
+				links[p.NetworkID], members[p.NetworkID] = old, plan.NewMembers(old)
 			}
 		}
 	}
 	n.yieldPorts(state.Ports)
-	n.state, n.links = state, links
+	n.state, n.links, n.members = state, links, members
 	clear(n.names)
 }
 

@@ -33,46 +33,120 @@ func (n *Network) sync(ctx context.Context, extra plan.Kernel, gone []plan.NS) e
 // apply makes the kernel hold what the fields above say: of the touched networks (nil: all) and the host, of extra, which
 // is made anew, and without those gone. After an error what was worked on is read anew next time.
 func (n *Network) apply(ctx context.Context, touched map[string]bool, extra plan.Kernel, gone []plan.NS) error {
+	return n.program(ctx, scope{all: touched == nil, places: touched, host: true, accept: touched == nil, extra: extra, gone: gone})
+}
+
+// scope is how much of the kernel may differ from what it should hold.
+type scope struct {
+	all     bool               // everything
+	places  map[string]bool    // the networks whose containers on this node are others
+	members map[string]changed // the networks of which no more than this changed
+	host    bool
+	accept  bool // other firewalls' chains
+	extra   plan.Kernel
+	gone    []plan.NS
+}
+
+// program does the work of apply. Of networks whose containers or members changed it plans and compares that part alone:
+// a network can have a hundred thousand endpoints.
+func (n *Network) program(ctx context.Context, what scope) error {
 	in := n.input()
-	want := plan.Kernel{plan.HostNS: plan.Host(in)}
-	wanted := map[plan.NS]bool{plan.HostNS: true}
+	want, wanted := plan.Kernel{}, map[plan.NS]bool{plan.HostNS: true}
+	if what.all || what.host || n.have[plan.HostNS] == nil {
+		want[plan.HostNS] = plan.Host(in)
+	}
+	parts := pieces{plan.Kernel{}, plan.Kernel{}}
 	for _, net := range in.Networks {
 		wanted[net.NS()] = true
-		if touched == nil || touched[net.ID] || n.have[net.NS()] == nil {
-			want[net.NS()] = plan.Overlay(in, net)
+		c, touched := what.members[net.ID]
+		switch {
+		case what.all || n.have[net.NS()] == nil:
+			want[net.NS()] = plan.Overlay(in, n.listed(net))
+		case touched:
+			parts.add(in, c.before.Of(net), c.after.Of(net))
+		case what.places[net.ID]:
+			rest := plan.Part{Rest: n.rest(net.ID)}.Of(net)
+			old := *rest
+			old.Places = n.placed[net.NS()]
+			parts.add(in, &old, rest)
 		}
 	}
 	have, err := n.known(want, wanted)
 	if err != nil {
 		return err
 	}
-	for _, ns := range gone {
+	for _, ns := range what.gone {
 		have[ns] = plan.NewNamespace()
 	}
-	maps.Copy(want, extra)
+	maps.Copy(want, what.extra)
 	for ns := range have {
 		if !wanted[ns] {
 			n.dns.Stop(string(ns))
 		}
 	}
-	ops := slices.DeleteFunc(plan.Diff(have, want), func(o plan.Op) bool {
+	ops := slices.DeleteFunc(plan.Diff(with(have, parts.old), with(want, parts.now)), func(o plan.Op) bool {
 		// The kernel removes a veth with the container's namespace at its leisure; to ask for it would wait for it, tens
 		// of milliseconds each.
 		link, ok := o.Item.(plan.LinkItem)
-		return ok && o.Delete && link.PeerNS != plan.HostNS && slices.Contains(gone, link.PeerNS)
+		return ok && o.Delete && link.PeerNS != plan.HostNS && slices.Contains(what.gone, link.PeerNS)
 	})
 	if err := n.kernel.Apply(ctx, ops); err != nil {
-		for ns := range want {
-			delete(n.have, ns)
-		}
-		for ns := range have {
-			delete(n.have, ns)
-			if !wanted[ns] && !kernel.IsContainer(ns) {
-				n.have[ns] = nil // still to be removed
-			}
-		}
+		n.forget(have, with(want, parts.now), wanted)
 		return fmt.Errorf("network: %w", err)
 	}
+	n.note(have, want, parts)
+	for _, net := range in.Networks {
+		n.placed[net.NS()] = net.Places
+	}
+	// Attach needs no look at other tables unless it made the first uplink.
+	if what.accept || want[plan.HostNS] != nil && len(ops) > 0 && hasUplinks(want) != hasUplinks(have) {
+		if err := n.kernel.Accept(n.config.Prefix, hasUplinks(n.have)); err != nil {
+			return fmt.Errorf("network: other tables' forward chains: %w", err)
+		}
+	}
+	if err := n.noteKeys(in, ops); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	return n.listen(wanted)
+}
+
+// pieces are parts of namespaces as they were and as they are to be.
+type pieces struct{ old, now plan.Kernel }
+
+func (p pieces) add(in plan.Input, old, now *plan.Net) {
+	p.old[old.NS()], p.now[now.NS()] = plan.Overlay(in, old), plan.Overlay(in, now)
+}
+
+func with(k, more plan.Kernel) plan.Kernel {
+	if len(more) == 0 {
+		return k
+	}
+	k = maps.Clone(k)
+	maps.Copy(k, more)
+	return k
+}
+
+// listed is a network with all that is in it.
+func (n *Network) listed(net *plan.Net) *plan.Net {
+	m := n.members[net.ID]
+	if m == nil {
+		return net
+	}
+	full := *net
+	m.Into(&full.NetworkLink)
+	return &full
+}
+
+// rest is what the members of a network mean for a part of it that lists none.
+func (n *Network) rest(id string) plan.Rest {
+	if m := n.members[id]; m != nil {
+		return m.Rest()
+	}
+	return plan.Rest{}
+}
+
+// note keeps what the kernel holds now.
+func (n *Network) note(have, want plan.Kernel, parts pieces) {
 	for ns := range have {
 		delete(n.have, ns)
 	}
@@ -83,16 +157,27 @@ func (n *Network) apply(ctx context.Context, touched map[string]bool, extra plan
 			n.have[ns] = w
 		}
 	}
-	// Attach needs no look at other tables unless it made the first uplink.
-	if touched == nil || len(ops) > 0 && hasUplinks(want) != hasUplinks(have) {
-		if err := n.kernel.Accept(n.config.Prefix, hasUplinks(want)); err != nil {
-			return fmt.Errorf("network: other tables' forward chains: %w", err)
+	for ns, now := range parts.now {
+		plan.Patch(n.have[ns], parts.old[ns], now)
+	}
+	for ns := range n.placed {
+		if n.have[ns] == nil {
+			delete(n.placed, ns)
 		}
 	}
-	if err := n.noteKeys(in, ops); err != nil {
-		return fmt.Errorf("network: %w", err)
+}
+
+// forget is for when it is not known what the kernel holds.
+func (n *Network) forget(have, want plan.Kernel, wanted map[plan.NS]bool) {
+	for ns := range want {
+		delete(n.have, ns)
 	}
-	return n.listen(wanted)
+	for ns := range have {
+		delete(n.have, ns)
+		if !wanted[ns] && !kernel.IsContainer(ns) {
+			n.have[ns] = nil // still to be removed
+		}
+	}
 }
 
 func hasUplinks(k plan.Kernel) bool {
@@ -198,7 +283,7 @@ func (n *Network) namesOf(id string) *dns.Names {
 	if net == nil || net.Local && !n.locals[id].hasNames() {
 		return nil
 	}
-	names := dns.NewNames(net.NetworkLink, n.hosts(id, net.Local))
+	names := dns.NewNames(n.listed(net).NetworkLink, n.hosts(id, net.Local))
 	n.names[id] = names
 	return names
 }

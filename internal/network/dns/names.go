@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -9,14 +10,42 @@ import (
 	"shoal/internal/cluster"
 )
 
-// Names is what can be asked about one network. Its tables are built when the first question comes, since most states are
-// replaced unasked.
+// Names is what can be asked about one network. It may be changed while questions are answered.
 type Names struct {
-	link  cluster.NetworkLink
-	hosts []Host
-	once  sync.Once
-	names map[string][]netip.Addr
-	back  map[netip.Addr]string
+	suffix  string // the network's name in lower case, behind a dot
+	network string
+	subnets []netip.Prefix
+
+	mu    sync.RWMutex
+	names map[string][]entry
+	back  map[netip.Addr][]called
+}
+
+// owner is whoever a name belongs to: endpoints before services before hosts, and by ID.
+type owner struct {
+	kind byte
+	id   string
+}
+
+const (
+	ofEndpoint = iota
+	ofService
+	ofHost
+)
+
+func (o owner) compare(p owner) int {
+	return cmp.Or(cmp.Compare(o.kind, p.kind), cmp.Compare(o.id, p.id))
+}
+
+// entry is an owner's addresses under a name; lists never change once they are in it.
+type entry struct {
+	owner
+	to []netip.Addr
+}
+
+type called struct {
+	owner
+	name string
 }
 
 // Host is a container of this node under further names.
@@ -26,93 +55,160 @@ type Host struct {
 }
 
 // NewNames takes a network of the cluster or, with hosts alone, one of the node's own.
-func NewNames(link cluster.NetworkLink, hosts []Host) *Names { return &Names{link: link, hosts: hosts} }
+func NewNames(link cluster.NetworkLink, hosts []Host) *Names {
+	n := &Names{
+		suffix: "." + strings.ToLower(link.Name), network: link.Name, subnets: link.Subnets,
+		names: make(map[string][]entry, len(link.Endpoints)+2*len(link.Services)),
+		back:  make(map[netip.Addr][]called, len(link.Endpoints)+len(link.Services)),
+	}
+	n.members(link, n.add, n.reverse)
+	for i, h := range hosts {
+		o := owner{ofHost, string(rune(i))}
+		for _, name := range h.Names {
+			n.add(o, name, h.Addresses)
+		}
+		if len(h.Names) > 0 {
+			n.reverse(o, h.Names[0], h.Addresses)
+		}
+	}
+	return n
+}
 
-func (n *Names) build() {
-	n.names, n.back = map[string][]netip.Addr{}, map[netip.Addr]string{}
-	live := map[string][]netip.Addr{}
-	for _, e := range n.link.Endpoints {
-		n.reverse(e.Name, e.Addresses)
+// Change replaces some of a network's members. Both lists hold all endpoints of the services in them.
+func (n *Names) Change(old, now cluster.NetworkLink) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.members(old, n.remove, n.forget)
+	n.members(now, n.add, n.reverse)
+}
+
+// members calls name and back with all that a network's endpoints and services are called.
+func (n *Names) members(link cluster.NetworkLink, name, back func(owner, string, []netip.Addr)) {
+	live := make(map[string][]netip.Addr, len(link.Services))
+	for i := range link.Endpoints {
+		e := &link.Endpoints[i]
+		o := owner{ofEndpoint, e.TaskID}
+		back(o, e.Name, e.Addresses)
 		if !e.Live {
 			continue
 		}
+		name(o, e.Name, e.Addresses)
+		name(o, e.Hostname, e.Addresses)
 		if e.ServiceID != "" {
 			live[e.ServiceID] = append(live[e.ServiceID], e.Addresses...)
+			continue
 		}
-		n.add(e.Name, e.Addresses)
-		n.add(e.Hostname, e.Addresses)
-		if e.ServiceID == "" {
-			for _, alias := range e.Aliases {
-				n.add(alias, e.Addresses)
-			}
+		for _, alias := range e.Aliases {
+			name(o, alias, e.Addresses)
 		}
 	}
-	for _, s := range n.link.Services {
+	for i := range link.Services {
+		s := &link.Services[i]
+		o := owner{ofService, s.ServiceID}
 		tasks := live[s.ServiceID]
-		n.add("tasks."+s.Name, tasks)
 		to := s.Addresses
 		if len(to) == 0 {
 			to = tasks
 		}
-		n.reverse(s.Name, s.Addresses)
-		n.add(s.Name, to)
+		back(o, s.Name, s.Addresses)
+		name(o, s.Name, to)
+		name(o, "tasks."+s.Name, tasks)
 		for _, alias := range s.Aliases {
-			n.add(alias, to)
-			n.add("tasks."+alias, tasks)
-		}
-	}
-	for _, h := range n.hosts {
-		for _, name := range h.Names {
-			n.add(name, h.Addresses)
-		}
-		if len(h.Names) > 0 {
-			n.reverse(h.Names[0], h.Addresses)
+			name(o, alias, to)
+			name(o, "tasks."+alias, tasks)
 		}
 	}
 }
 
-func (n *Names) add(name string, to []netip.Addr) {
+func (n *Names) add(o owner, name string, to []netip.Addr) {
 	if name = strings.ToLower(name); name == "" || len(to) == 0 {
 		return
 	}
-	have := n.names[name]
-next:
-	for _, a := range to {
-		for _, h := range have {
-			if h == a {
-				continue next
-			}
-		}
-		have = append(slices.Clip(have), a)
+	list := n.names[name]
+	at, there := slices.BinarySearchFunc(list, o, func(e entry, o owner) int { return e.compare(o) })
+	if there { // an alias that is its own name
+		list[at].to = union(list[at].to, to)
+		return
 	}
-	n.names[name] = have
+	n.names[name] = slices.Insert(list, at, entry{o, to})
 }
 
-func (n *Names) reverse(name string, of []netip.Addr) {
+// union is a list and what another has that it lacks.
+func union(a, b []netip.Addr) []netip.Addr {
+	out := slices.Clip(a)
+	for _, addr := range b {
+		if !slices.Contains(out, addr) {
+			out = append(out, addr)
+		}
+	}
+	return out
+}
+
+func (n *Names) remove(o owner, name string, _ []netip.Addr) {
+	name = strings.ToLower(name)
+	list := n.names[name]
+	if at, there := slices.BinarySearchFunc(list, o, func(e entry, o owner) int { return e.compare(o) }); there {
+		if list = slices.Delete(list, at, at+1); len(list) == 0 {
+			delete(n.names, name)
+			return
+		}
+		n.names[name] = list
+	}
+}
+
+func (n *Names) reverse(o owner, name string, of []netip.Addr) {
+	if name == "" {
+		return
+	}
 	for _, a := range of {
-		if n.back[a] == "" && name != "" {
-			n.back[a] = name + "." + n.link.Name
+		list := n.back[a]
+		at, there := slices.BinarySearchFunc(list, o, func(c called, o owner) int { return c.compare(o) })
+		if !there {
+			n.back[a] = slices.Insert(list, at, called{o, name})
+		}
+	}
+}
+
+func (n *Names) forget(o owner, _ string, of []netip.Addr) {
+	for _, a := range of {
+		list := slices.DeleteFunc(n.back[a], func(c called) bool { return c.owner == o })
+		if n.back[a] = list; len(list) == 0 {
+			delete(n.back, a)
 		}
 	}
 }
 
 // Lookup finds the addresses of a name in lower case, with or without the network's own name behind it.
 func (n *Names) Lookup(name string) []netip.Addr {
-	n.once.Do(n.build)
-	if a := n.names[name]; a != nil {
-		return a
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	list := n.names[name]
+	if list == nil {
+		short, ok := strings.CutSuffix(name, n.suffix)
+		if !ok {
+			return nil
+		}
+		list = n.names[short]
 	}
-	if short, ok := strings.CutSuffix(name, "."+strings.ToLower(n.link.Name)); ok {
-		return n.names[short]
+	if len(list) == 0 {
+		return nil
 	}
-	return nil
+	found := list[0].to
+	for _, e := range list[1:] {
+		found = union(found, e.to)
+	}
+	return found
 }
 
 // Reverse is the name of an address; empty when it has none. Ours tells whether the address is in the network at all.
 func (n *Names) Reverse(a netip.Addr) (name string, ours bool) {
-	n.once.Do(n.build)
-	for _, p := range n.link.Subnets {
+	for _, p := range n.subnets {
 		ours = ours || p.Contains(a)
 	}
-	return n.back[a], ours
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if list := n.back[a]; len(list) > 0 {
+		name = list[0].name + "." + n.network
+	}
+	return name, ours
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 
 	"shoal/internal/cluster"
@@ -214,4 +215,25 @@ func (m *Members) part(c concerned) Part {
 		}
 	}
 	return p
+}
+
+// Left are the addresses of endpoints that now lacks.
+func (m *Members) Left(now *Members) map[netip.Addr]bool {
+	left := map[netip.Addr]bool{}
+	for id, e := range m.endpoints {
+		if stays := now.endpoints[id]; stays == nil || !slices.Equal(stays.Addresses, e.Addresses) {
+			for _, a := range e.Addresses {
+				left[a] = true
+			}
+		}
+	}
+	if len(left) == 0 {
+		return left
+	}
+	for _, e := range now.endpoints {
+		for _, a := range e.Addresses {
+			delete(left, a)
+		}
+	}
+	return left
 }
