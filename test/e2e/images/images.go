@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"shoal/internal/sample"
 )
@@ -36,10 +38,38 @@ func Fill(ctx context.Context, r *sample.Registry, toolbox string) error {
 	if err := r.Add(ctx, "web", "broken", broken); err != nil {
 		return err
 	}
+	// One whose command is not there, and one of another architecture.
+	missing, err := sample.Image(config([]string{"/bin/absent"}), files(program, "missing")...)
+	if err != nil {
+		return err
+	}
+	if err := r.Add(ctx, "web", "missing", missing); err != nil {
+		return err
+	}
+	foreign, err := otherArch(missing)
+	if err != nil {
+		return err
+	}
+	if err := r.Add(ctx, "web", "arm64", foreign); err != nil {
+		return err
+	}
 	if err := addRedis(ctx, r); err != nil {
 		return err
 	}
 	return addPostgres(ctx, r)
+}
+
+// otherArch is img, said to be for a processor that this machine has not.
+func otherArch(img v1.Image) (v1.Image, error) {
+	conf, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	conf = conf.DeepCopy()
+	if conf.Architecture = "arm64"; runtime.GOARCH == "arm64" {
+		conf.Architecture = "amd64"
+	}
+	return mutate.ConfigFile(img, conf)
 }
 
 func addRedis(ctx context.Context, r *sample.Registry) error {
