@@ -111,8 +111,8 @@ func (w *world) trouble() {
 		other := w.some()
 		w.say("%s and %s do not reach each other for %s", h.id, other.id, length)
 		w.mu.Lock()
-		w.net.set(h.id, other.id, true)
-		w.net.set(other.id, h.id, true)
+		w.net.cut(h.id, other.id)
+		w.net.cut(other.id, h.id)
 		w.mu.Unlock()
 		w.later(length, w.mend)
 	case 7:
@@ -185,10 +185,10 @@ func (w *world) cut(h *host, in, out bool) {
 	defer w.mu.Unlock()
 	for _, other := range w.hosts {
 		if in {
-			w.net.set(other.id, h.id, true)
+			w.net.cut(other.id, h.id)
 		}
 		if out {
-			w.net.set(h.id, other.id, true)
+			w.net.cut(h.id, other.id)
 		}
 	}
 }

@@ -111,7 +111,7 @@ func (c *connection) Session(ctx context.Context) (rpc.AgentStream, error) {
 	if !c.server.leading {
 		return nil, cluster.Errorf(errdefs.ErrUnavailable, "no leader here")
 	}
-	s := newStream(c, ctx)
+	s := newStream(ctx, c)
 	caller := rpc.Caller{ID: c.from.host.id, Role: c.from.host.role(), Addr: c.from.host.id}
 	server, m := &serverEnd{s}, c.server
 	c.cancel = append(c.cancel, s.closeClient)

@@ -1,8 +1,8 @@
 // Package sim runs a whole swarm in one process: the real stores, managers, dispatchers, agents and API verbs, over a
 // replicated log, executors, a network and clocks that are simulated. One number, the seed, chooses everything: how many
 // machines there are, what clients ask for, what containers do, and every crash, cut, delay and lost reply. After each
-// step the rules of the swarm are checked (invariant.go, slots.go), and at the end, when all faults have healed, the
-// swarm must come to rest as its services ask (rest.go).
+// transaction and step the rules of the swarm are checked (rules.go, owners.go, rollouts.go, written.go), and at the end,
+// when all faults have healed, the swarm must come to rest as its services ask (rest.go).
 //
 // What is real: store, manager, reconcile, allocate, schedule, controlplane, dispatch and agent, their goroutines and
 // timers included. What is not: Raft itself (hashicorp/raft keeps its own goroutines and clock; group.go stands for it,
@@ -16,9 +16,11 @@
 // # What is the same each time
 //
 // A run lives in a synctest bubble on one processor: time moves only when every goroutine waits, and every delay is a
-// function of the seed and of what is delayed, in nanoseconds, so that hardly ever two things happen at one instant. All
-// that the simulation itself chooses is the same in every run of a seed. What Go leaves to chance inside the product
-// (the case that a select takes when several are ready, the order in which a map is walked, a goroutine that the kernel
-// takes off the processor) can exchange things of one instant; most runs are the same to the last entry of the log all
-// the same, and TestSameSeedSameStory holds that. Under the race detector goroutines are shuffled on purpose.
+// function of the seed and of what is delayed, in nanoseconds, so that hardly ever two things happen at one instant. What
+// the simulation itself draws is the same in every run of a seed. What Go leaves to chance inside the product (the case
+// that a select takes when several are ready, the order in which a map is walked, a goroutine that is taken off the
+// processor) can exchange things of one instant, and what follows is another story then. About one run in a hundred goes
+// another way so, more where the machine is very busy; TestSameSeedSameStory holds that most do not. Under the race
+// detector goroutines are shuffled on purpose. A seed that failed and passes when it is run again is such a case: run it
+// some times more.
 package sim

@@ -128,7 +128,7 @@ func (m *manager) die() {
 		s.server.gone = true
 	}
 	h := m.host
-	if m.w.dice.one(2, "snapshot"+h.id, m.born) && !m.w.rules.over {
+	if m.w.dice.one(2, "snapshot"+h.id, m.born) {
 		var b bytes.Buffer
 		if _, err := m.store.Snapshot().WriteTo(&b); err != nil {
 			m.w.fail("snapshot of %s: %v", h.id, err)

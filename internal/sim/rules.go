@@ -13,13 +13,11 @@ import (
 // rules watches what must hold at every moment. It sees every transaction once, in order, as the first manager that
 // applies it shows it.
 type rules struct {
-	w    *world
-	over bool
+	w *world
 
 	index  uint64 // of the newest transaction that was looked at
 	nodes  map[string]*cluster.Node
 	owners map[string]string          // address or port: who has it
-	places map[string]map[string]bool // node ID: the specs of tasks it was given
 	needs  map[string]map[string]bool // node ID: the secrets that these need
 	fell   map[string]bool            // task ID: its node was out of reach for a while since the task was made
 	double map[string]bool            // service ID: two tasks of a slot may run for a while
@@ -30,8 +28,8 @@ type rules struct {
 func newRules(w *world) *rules {
 	return &rules{
 		w: w, nodes: map[string]*cluster.Node{}, owners: map[string]string{},
-		places: map[string]map[string]bool{}, needs: map[string]map[string]bool{},
-		fell: map[string]bool{}, double: map[string]bool{}, acked: map[string]string{},
+		needs: map[string]map[string]bool{},
+		fell:  map[string]bool{}, double: map[string]bool{}, acked: map[string]string{},
 	}
 }
 
@@ -145,7 +143,6 @@ func (r *rules) task(v store.View, index uint64, old, now *cluster.Task) {
 	if n == nil || n.Status.State != swarm.NodeStateReady || n.Spec.Availability != swarm.NodeAvailabilityActive {
 		r.w.fail("task %s is given to node %q, which takes none", now.ID, now.NodeID)
 	}
-	mark(r.places, now.NodeID, now.SpecID)
 	if spec := store.Specs.Get(v, now.SpecID); spec != nil && spec.Task.ContainerSpec != nil {
 		for _, ref := range spec.Task.ContainerSpec.Secrets {
 			mark(r.needs, now.NodeID, ref.SecretID)

@@ -41,7 +41,7 @@ type parcel[T any] struct {
 	at      time.Time
 }
 
-func newStream(c *connection, ctx context.Context) *stream {
+func newStream(ctx context.Context, c *connection) *stream {
 	s := &stream{w: c.from.host.w, node: c.from.host.id, leader: c.to, k: c.k + c.calls<<20}
 	s.client.ctx, s.client.cancel = context.WithCancelCause(ctx)
 	s.server.ctx, s.server.cancel = context.WithCancelCause(c.server.ctx)

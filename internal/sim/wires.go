@@ -18,17 +18,12 @@ func (n *wires) way(from, to string) bool { return !n.cuts[[2]string{from, to}] 
 // both says whether they reach each other.
 func (n *wires) both(a, b string) bool { return n.way(a, b) && n.way(b, a) }
 
-// set cuts or mends one direction.
-func (n *wires) set(from, to string, cut bool) {
-	if from == to {
-		return
-	}
-	if cut {
+// cut lets nothing through in one direction.
+func (n *wires) cut(from, to string) {
+	if from != to {
 		n.cuts[[2]string{from, to}] = true
-	} else {
-		delete(n.cuts, [2]string{from, to})
+		n.change()
 	}
-	n.change()
 }
 
 func (n *wires) heal() {

@@ -153,37 +153,40 @@ func contents(v store.View, mode cbor.EncMode) map[string]string {
 
 // tell adds a transaction to the story.
 func (r *rules) tell(ev store.Event) {
-	line := fmt.Sprintf("commit %d:", ev.Index)
+	line := fmt.Appendf(nil, "commit %d:", ev.Index)
 	for _, c := range ev.Changes {
 		switch o := either(c.Old, c.New).(type) {
 		case *cluster.Task:
-			if c.New == nil {
-				line += fmt.Sprintf(" [task %s gone]", short(o.ID))
-				continue
-			}
-			line += fmt.Sprintf(" [task %s %s.%d %s on %s: %s", short(o.ID), o.ServiceName, o.Slot, short(o.SpecID), o.NodeID, o.Status.State)
-			if o.DesiredState != swarm.TaskStateRunning {
-				line += ", wanted " + string(o.DesiredState)
-			}
-			if !o.LeftAt.IsZero() {
-				line += ", left"
-			}
-			line += "]"
+			line = append(line, taskLine(o, c.New == nil)...)
 		case *cluster.Service:
-			line += fmt.Sprintf(" [service %s", o.Spec.Name)
+			line = fmt.Appendf(line, " [service %s", o.Spec.Name)
 			if c.New == nil {
-				line += " gone"
+				line = append(line, " gone"...)
 			} else if o.UpdateStatus != nil {
-				line += " " + string(o.UpdateStatus.State)
+				line = append(line, " "+o.UpdateStatus.State...)
 			}
-			line += " " + short(o.SpecID) + "]"
+			line = fmt.Appendf(line, " %s]", short(o.SpecID))
 		case *cluster.Node:
-			line += fmt.Sprintf(" [node %s %s %s]", o.ID, o.Status.State, o.Spec.Availability)
+			line = fmt.Appendf(line, " [node %s %s %s]", o.ID, o.Status.State, o.Spec.Availability)
 		default:
-			line += " [" + c.Table + "]"
+			line = fmt.Appendf(line, " [%s]", c.Table)
 		}
 	}
 	r.w.note("%s", line)
+}
+
+func taskLine(t *cluster.Task, gone bool) string {
+	if gone {
+		return fmt.Sprintf(" [task %s gone]", short(t.ID))
+	}
+	more := ""
+	if t.DesiredState != swarm.TaskStateRunning {
+		more = ", wanted " + string(t.DesiredState)
+	}
+	if !t.LeftAt.IsZero() {
+		more += ", left"
+	}
+	return fmt.Sprintf(" [task %s %s.%d %s on %s: %s%s]", short(t.ID), t.ServiceName, t.Slot, short(t.SpecID), t.NodeID, t.Status.State, more)
 }
 
 func either(old, now any) any {
