@@ -97,6 +97,9 @@ func (n *Nodes) book(t *cluster.Task, spec *cluster.Spec, by int) {
 		return
 	}
 	n.bookPorts(t, spec, i, by)
+	if len(t.Generic) > 0 {
+		n.generics(i).book(t.Generic, by)
+	}
 	if leaving(t) {
 		return
 	}
@@ -109,12 +112,12 @@ func assigned(t *cluster.Task) bool {
 }
 
 // leaving says whether a task was asked to stop: its successor may have its share of the node, since that starts only
-// when it has ended.
+// when it has ended. Generic resources stay its own until then: no device serves two tasks.
 func leaving(t *cluster.Task) bool {
 	return !t.LeftAt.IsZero() || cluster.Rank(t.DesiredState) >= cluster.Rank(swarm.TaskStateShutdown)
 }
 
-// hold takes (by 1) or gives back (by -1) a task's share of node i, except its host ports.
+// hold takes (by 1) or gives back (by -1) a task's share of node i, except host ports and generic resources.
 func (n *Nodes) hold(t *cluster.Task, spec *cluster.Spec, i int32, by int) {
 	n.total[i] += uint32(by)
 	if t.ServiceID != "" {
@@ -123,9 +126,6 @@ func (n *Nodes) hold(t *cluster.Task, spec *cluster.Spec, i int32, by int) {
 	if want := reservations(spec); want != nil {
 		n.left[i].cpu -= int64(by) * want.NanoCPUs
 		n.left[i].memory -= int64(by) * want.MemoryBytes
-	}
-	if len(t.Generic) > 0 {
-		n.generics(i).book(t.Generic, by)
 	}
 }
 

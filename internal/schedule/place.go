@@ -147,14 +147,11 @@ func (pl *placement) fits(i int32, t *cluster.Task) bool {
 
 func (pl *placement) bind(t *cluster.Task, i int32) Binding {
 	b := Binding{Task: t, NodeID: pl.n.nodes[i].ID}
-	booked := t
 	if want := wantGeneric(pl.g.Spec); len(want) > 0 {
 		b.Generic = pl.n.generics(i).take(want)
-		given := *t
-		given.Generic = b.Generic
-		booked = &given
+		pl.n.generics(i).book(b.Generic, 1)
 	}
-	pl.n.hold(booked, pl.g.Spec, i, 1)
+	pl.n.hold(t, pl.g.Spec, i, 1)
 	pl.n.bookPorts(t, pl.g.Spec, i, 1)
 	return b
 }

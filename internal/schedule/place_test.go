@@ -210,6 +210,13 @@ func TestGenericResources(t *testing.T) {
 	back := *placed[0].Task
 	back.NodeID, back.Generic, back.Status.State = "a", placed[0].Generic, swarm.TaskStateRunning
 	nodes.Remove(&back, s)
+	stopping := back
+	stopping.LeftAt, stopping.DesiredState = epoch, swarm.TaskStateShutdown
+	nodes.Add(&stopping, s)
+	if placed, _ := Place(Group{Spec: s, ServiceID: "other", Tasks: pending("other", 1)}, nodes); len(placed) != 0 {
+		t.Error("a task was given what one that still stops has")
+	}
+	nodes.Remove(&stopping, s)
 	if placed, _ := Place(Group{Spec: s, ServiceID: "web", Tasks: pending("web", 1)}, nodes); len(placed) != 1 {
 		t.Error("resources given back are not free")
 	}
