@@ -87,8 +87,22 @@ func hairpin(n *Net, f family) *Table {
 	t.Chains["post"] = &Chain{Type: "nat", Hook: "postrouting", Priority: 100, Rules: []RuleText{rule(statement{
 		fmt.Sprintf("%s saddr . %s daddr @self", f.table, f.table),
 		[]expr.Any{f.load(f.src, reg1), f.load(f.dst, f.after()), inSet("self")},
-	}, masquerade)}}
+	}, asGateway(n, f))}}
 	return t
+}
+
+// asGateway makes the network's gateway the source: a container on several networks sends to it by this network's link,
+// where it would send to N's own address, which is the same in all, by its default route.
+func asGateway(n *Net, f family) statement {
+	for _, g := range n.Gateways {
+		if f.holds(g) {
+			return statement{"snat to " + g.String(), []expr.Any{
+				&expr.Immediate{Register: reg1, Data: g.AsSlice()},
+				&expr.NAT{Type: expr.NATTypeSourceNAT, Family: f.nfproto, RegAddrMin: reg1},
+			}}
+		}
+	}
+	return masquerade
 }
 
 // subnetsOf are the network's prefixes of one family.
