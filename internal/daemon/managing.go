@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -60,7 +59,7 @@ func (n *node) openManager(ms *membership, bootstrap bool) (*managing, error) {
 		Identity: n.identity, Store: m.store, Group: group.get, Sessions: m.dispatch, Calls: m.relay, Networks: m.control,
 		Moved: m.where.heard, API: n.api, Advertise: ms.Advertise.String(), Log: n.log,
 	})
-	listener, err := net.Listen("tcp", ms.ListenAddr)
+	listener, err := rpc.Listen(ms.ListenAddr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot take connections from other nodes: %w", err)
 	}

@@ -3,7 +3,10 @@ package daemon
 import (
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 
@@ -100,4 +103,23 @@ func TestMoveOfTheOnlyManager(t *testing.T) {
 	if err := n.close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestWhileProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at atomic.Uint64
+		ctx, cancel := whileProgress(t.Context(), 2*time.Minute, at.Load)
+		defer cancel()
+		for range 100 {
+			<-time.After(time.Minute)
+			at.Add(1)
+			if ctx.Err() != nil {
+				t.Fatal("ended in the middle of progress")
+			}
+		}
+		<-time.After(3 * time.Minute)
+		if ctx.Err() == nil {
+			t.Error("it stands still, and is waited for")
+		}
+	})
 }

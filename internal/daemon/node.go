@@ -53,7 +53,8 @@ type dataPlane interface {
 	Identify(nodeID string)
 }
 
-// catchUp is how long a manager that comes up may take to get its vote.
+// catchUp is how long a manager that comes up may get no further on its way to a vote. There is no bound on the whole: the
+// swarm's state may be large, and the link slow.
 const catchUp = 2 * time.Minute
 
 func newNode(cfg Config, executor agent.Executor, network dataPlane, emit func(events.Message), log *slog.Logger) *node {
@@ -289,7 +290,7 @@ func newDataKey() []byte {
 
 // joinGroup makes this manager a member of the Raft group: without a vote until it has caught up, then with one.
 func (n *node) joinGroup(ctx context.Context, m *managing, ms *membership, managers []string) error {
-	ctx, cancel := context.WithTimeout(ctx, catchUp)
+	ctx, cancel := whileProgress(ctx, catchUp, m.raft.Progress)
 	defer cancel()
 	var last error
 	for _, addr := range managers {
@@ -299,6 +300,33 @@ func (n *node) joinGroup(ctx context.Context, m *managing, ms *membership, manag
 		}
 	}
 	return last
+}
+
+// whileProgress returns a context that ends when progress has stood still for that long.
+func whileProgress(ctx context.Context, quiet time.Duration, progress func() uint64) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		const looks = 10
+		again := time.NewTicker(quiet / looks)
+		defer again.Stop()
+		last, still := progress(), 0
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-again.C:
+			}
+			now := progress()
+			if still++; now != last {
+				last, still = now, 0
+			}
+			if still >= looks {
+				cancel(context.DeadlineExceeded)
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(context.Canceled) }
 }
 
 func (n *node) joinThrough(ctx context.Context, m *managing, ms *membership, addr string) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 	"github.com/hashicorp/raft"
@@ -18,6 +19,8 @@ type disk struct {
 	lock  *os.File
 	log   *diskLog
 	snaps raft.SnapshotStore
+	holds retained      // on the log
+	wrote atomic.Uint64 // bytes of snapshots
 }
 
 func openDisk(c Config) (*disk, error) {
@@ -52,6 +55,7 @@ func (d *disk) open(c Config) error {
 	if c.Seal != nil {
 		d.snaps = &sealedSnapshots{files, c.Seal}
 	}
+	d.snaps = tracked{d.snaps, c.Dir, &d.holds, &d.wrote}
 	return nil
 }
 

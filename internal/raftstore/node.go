@@ -127,7 +127,7 @@ func Open(config Config) (*Node, error) {
 		}
 	}
 	f := &fsm{store: c.Store, log: c.Log, failed: n.fail}
-	if n.raft, err = raft.NewRaft(rc, f, d.log, d.log, d.snaps, c.Transport); err != nil {
+	if n.raft, err = raft.NewRaft(rc, f, heldLog{d.log, &d.holds}, d.log, d.snaps, c.Transport); err != nil {
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), d.close())
 	}
 	n.observer = n.health.observe(n.raft)
@@ -177,6 +177,9 @@ func (n *Node) Applied() uint64 { return n.raft.AppliedIndex() }
 
 // Committed is Raft's index of the newest entry that this node knows to be committed.
 func (n *Node) Committed() uint64 { return n.raft.CommitIndex() }
+
+// Progress grows whenever this node gets on, be it by an entry or by a piece of a snapshot.
+func (n *Node) Progress() uint64 { return n.raft.AppliedIndex() + n.disk.wrote.Load() }
 
 // SetSnapshots changes at run time what Config.SnapshotInterval and Config.Trailing have set; 0: the default.
 func (n *Node) SetSnapshots(interval, trailing uint64) error {

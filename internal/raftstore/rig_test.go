@@ -22,6 +22,7 @@ type layer struct {
 	net.Listener
 	mu    sync.Mutex
 	cut   bool
+	slow  *valve // nil: nothing is held up
 	conns map[net.Conn]bool
 }
 
@@ -45,7 +46,36 @@ func (l *layer) keep(c net.Conn, err error) (net.Conn, error) {
 		return nil, errors.Join(errCut, c.Close())
 	}
 	l.conns[c] = true
+	if l.slow != nil {
+		return &slowConn{Conn: c, valve: l.slow}, nil
+	}
 	return c, nil
+}
+
+// valve lets so many bytes through on each connection, says that more are there, and lets them through when it is opened.
+type valve struct {
+	limit   int
+	reached chan struct{} // holds one token
+	open    chan struct{}
+}
+
+type slowConn struct {
+	net.Conn
+	valve *valve
+	read  int
+}
+
+func (c *slowConn) Read(b []byte) (int, error) {
+	if c.read > c.valve.limit {
+		select {
+		case c.valve.reached <- struct{}{}:
+		default:
+		}
+		<-c.valve.open
+	}
+	n, err := c.Conn.Read(b)
+	c.read += n
+	return n, err
 }
 
 func (l *layer) Accept() (net.Conn, error) {

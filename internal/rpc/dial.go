@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -57,8 +58,13 @@ func dialGRPC(ctx context.Context, config *tls.Config, addr string) (*Client, er
 // connectTime bounds a TCP connect: a machine that lost its power answers nothing, and the kernel would try for minutes.
 const connectTime = 2 * time.Second
 
-func dialTLS(ctx context.Context, config *tls.Config, addr string) (net.Conn, error) {
-	raw, err := (&net.Dialer{Timeout: connectTime}).DialContext(ctx, "tcp", addr)
+// dialTLS connects and makes the handshake; control, which may be missing, is the socket's (see net.Dialer).
+func dialTLS(ctx context.Context, config *tls.Config, addr string, control ...func(network, address string, raw syscall.RawConn) error) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: connectTime}
+	if len(control) > 0 {
+		dialer.Control = control[0]
+	}
+	raw, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, cluster.Errorf(errdefs.ErrUnavailable, "connect to manager %s: %v", addr, err)
 	}
