@@ -18,6 +18,7 @@ type diskLog struct {
 	segment int
 	seal    *Sealer
 	logger  hclog.Logger
+	recent  recent
 
 	write  sync.Mutex // one writer at a time; taken before mu
 	broken error      // guarded by write: why the WAL must be opened again before the next write
@@ -139,6 +140,9 @@ func (l *diskLog) LastIndex() (index uint64, err error) {
 
 // GetLog reads an entry into log; raft.ErrLogNotFound when there is none.
 func (l *diskLog) GetLog(index uint64, log *raft.Log) error {
+	if l.recent.get(index, log) {
+		return nil
+	}
 	if err := l.using(func(w *wal.WAL) error { return w.GetLog(index, log) }); err != nil {
 		return err
 	}
@@ -153,6 +157,7 @@ func (l *diskLog) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log
 
 // StoreLogs appends entries and returns when they are on disk. The entries themselves are left as they are.
 func (l *diskLog) StoreLogs(logs []*raft.Log) error {
+	plain := logs
 	if l.seal != nil {
 		sealed := make([]*raft.Log, len(logs))
 		for i, log := range logs {
@@ -161,10 +166,15 @@ func (l *diskLog) StoreLogs(logs []*raft.Log) error {
 		logs = sealed
 	}
 	return l.writing(func(w *wal.WAL) error {
+		l.recent.forgetFrom(logs[0].Index)
 		if err := l.exorcise(w, logs[0].Index); err != nil {
 			return err
 		}
-		return w.StoreLogs(logs)
+		if err := w.StoreLogs(logs); err != nil {
+			return err
+		}
+		l.recent.add(plain)
+		return nil
 	})
 }
 
@@ -172,6 +182,7 @@ func (l *diskLog) StoreLogs(logs []*raft.Log) error {
 func (l *diskLog) DeleteRange(first, last uint64) error {
 	l.write.Lock()
 	defer l.write.Unlock()
+	l.recent.forget()
 	if end, err := l.LastIndex(); err == nil && last >= end && l.broken == nil {
 		// The library begins a new file in the background, and would call the wrong file full if the newest one went away
 		// meanwhile. There is no other way to wait for it.
@@ -212,5 +223,6 @@ func (l *diskLog) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broken = errLogClosed
+	l.recent.forget()
 	return l.close()
 }
