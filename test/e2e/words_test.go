@@ -295,6 +295,12 @@ func kept(_ *testscript.TestScript, s *story, args []string) error {
 	})
 }
 
+// as NAME
+func as(ts *testscript.TestScript, _ *story, args []string) error {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+	return nil
+}
+
 func pick(ts *testscript.TestScript, s *story, args []string) error {
 	if err := s.docker(ts, []string{"ps", "-q", "--no-trunc", "--filter", "label=com.docker.swarm.service.name=" + args[0]}); err != nil {
 		return err
@@ -325,12 +331,6 @@ func answers(ts *testscript.TestScript, s *story, args []string) error {
 		out, err := load.Get(s.ctx, c, args[1])
 		if m := hostField.FindStringSubmatch(out); m != nil {
 			heard[m[1]] = out
-// as NAME
-func as(ts *testscript.TestScript, _ *story, args []string) error {
-	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
-	return nil
-}
-
 		}
 		if len(heard) < want {
 			return errors.Join(fmt.Errorf("%d of %d hosts have answered", len(heard), want), err)
