@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -34,7 +35,8 @@ type managing struct {
 	dispatch *dispatch.Dispatcher
 	relay    *relay.Relay
 	control  *controlplane.Control
-	where    whereabouts // of managers that have moved
+	where    whereabouts  // of managers that have moved
+	forward  http.Handler // passes API requests on to the leader
 	wg       sync.WaitGroup
 	cancel   context.CancelFunc
 	leading  atomic.Bool   // and all that earlier leaders committed is applied here
@@ -53,6 +55,7 @@ func (n *node) openManager(ms *membership, bootstrap bool) (*managing, error) {
 		Store: m.store, Log: n.log, Reach: func(ctx context.Context, addr string) bool { return m.server.Reach(ctx, addr) },
 	})
 	m.relay = relay.New(m.dispatch)
+	m.forward = rpc.APIProxy(n.identity, m.leaderNow, proxyFailed)
 	m.control = &controlplane.Control{Store: m.store, Members: m.memberStatus, MayDemote: m.mayLose, Log: n.log}
 	var group raftGroup
 	m.server = rpc.NewServer(rpc.Config{

@@ -400,7 +400,7 @@ func (n *node) Control() (*controlplane.Control, error) {
 // Leader says who answers for the swarm's objects now.
 func (n *node) Leader() (http.Handler, bool) {
 	n.mu.RLock()
-	m, identity := n.managing, n.identity
+	m := n.managing
 	n.mu.RUnlock()
 	if m == nil {
 		return nil, false
@@ -409,15 +409,8 @@ func (n *node) Leader() (http.Handler, bool) {
 		return nil, m.speaks()
 	}
 	id := m.raft.Leader()
-	addr, ok := m.raftAddr(id)
-	if id == "" || id == m.id || !ok {
+	if _, ok := m.raftAddr(id); id == "" || id == m.id || !ok {
 		return nil, false
 	}
-	return rpc.APIProxy(identity, func() string { return addr }, proxyFailed), false
-}
-
-func proxyFailed(w http.ResponseWriter, _ *http.Request, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusServiceUnavailable)
-	fmt.Fprintf(w, "{\"message\":%q}\n", "The swarm does not have a leader that answers: "+err.Error())
+	return m.forward, false
 }

@@ -14,6 +14,7 @@ type health struct {
 
 	mu      sync.Mutex
 	silence map[string]time.Time // last contact of each silent server
+	leader  chan struct{}        // closed when another one leads, or nobody
 }
 
 // healthBuffer is how many of Raft's observations may wait; Raft drops the rest, and repeats failures.
@@ -24,6 +25,7 @@ func newHealth() *health {
 		events:  make(chan raft.Observation, healthBuffer),
 		done:    make(chan struct{}),
 		silence: make(map[string]time.Time),
+		leader:  make(chan struct{}),
 	}
 }
 
@@ -61,7 +63,16 @@ func (h *health) note(event any) {
 		delete(h.silence, string(e.PeerID))
 	case raft.LeaderObservation: // another reign, another view
 		clear(h.silence)
+		close(h.leader)
+		h.leader = make(chan struct{})
 	}
+}
+
+// LeaderChanged is closed when [Node.Leader] returns something else than at the call, or may.
+func (n *Node) LeaderChanged() <-chan struct{} {
+	n.health.mu.Lock()
+	defer n.health.mu.Unlock()
+	return n.health.leader
 }
 
 func (h *health) silent(id string) (bool, time.Time) {

@@ -300,7 +300,7 @@ func TestAPIProxy(t *testing.T) {
 	failed := func(w http.ResponseWriter, _ *http.Request, err error) {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	}
-	front := httptest.NewServer(APIProxy(r.node(t, "m2", swarm.NodeRoleManager), func() string { return to }, failed))
+	front := httptest.NewServer(APIProxy(r.node(t, "m2", swarm.NodeRoleManager), func(context.Context) (string, <-chan struct{}) { return to, nil }, failed))
 	defer front.Close()
 	post := func() (int, string) {
 		resp, err := http.Post(front.URL+"/v1.52/services?x=1", "text/plain", strings.NewReader("body"))
