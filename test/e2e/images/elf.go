@@ -21,7 +21,7 @@ func programs(names ...string) ([]sample.File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s is missing (tools/prerequisites installs it): %w", n, err)
 		}
-		if err := c.add(path, "usr/bin/"+n); err != nil {
+		if err := c.add(path, "usr/bin/"+filepath.Base(n)); err != nil {
 			return nil, err
 		}
 	}

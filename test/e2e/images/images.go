@@ -73,11 +73,11 @@ func otherArch(img v1.Image) (v1.Image, error) {
 }
 
 func addRedis(ctx context.Context, r *sample.Registry) error {
-	root, err := programs("redis-server", "redis-cli")
-	if err != nil {
-		return err
-	}
 	for _, version := range []string{"3.0.7", "3.2.5"} {
+		root, err := redisRoot(version == "3.0.7")
+		if err != nil {
+			return err
+		}
 		conf := config(nil, "REDIS_VERSION="+version)
 		conf.Entrypoint = []string{"/usr/bin/redis-server", "--protected-mode", "no"}
 		conf.ExposedPorts = map[string]struct{}{"6379/tcp": {}}
@@ -92,6 +92,18 @@ func addRedis(ctx context.Context, r *sample.Registry) error {
 		}
 	}
 	return nil
+}
+
+// olderRedis is a server of an earlier build, which tools/prerequisites fetches while Debian has one.
+const olderRedis = "/var/cache/shoal-e2e/redis/redis-server"
+
+// redisRoot is the files with which Redis runs: the installed server, or the older build where there is one.
+func redisRoot(older bool) ([]sample.File, error) {
+	server := "redis-server"
+	if _, err := os.Stat(olderRedis); older && err == nil {
+		server = olderRedis
+	}
+	return programs(server, "redis-cli")
 }
 
 func config(cmd []string, env ...string) v1.Config {
