@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -53,17 +52,10 @@ func (r *rig) nodesReady() error {
 
 // tasks lists the service's tasks that should run.
 func (r *rig) tasks() ([]swarm.Task, error) {
-	var errs []error
-	for n := 1; n <= managers; n++ {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTime)
-		list, err := r.api[n].TaskList(ctx, client.TaskListOptions{Filters: make(client.Filters).Add("service", service).Add("desired-state", "running")})
-		cancel()
-		if err == nil {
-			return list.Items, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
+	return first(r, func(ctx context.Context, api *client.Client) ([]swarm.Task, error) {
+		list, err := api.TaskList(ctx, client.TaskListOptions{Filters: make(client.Filters).Add("service", service).Add("desired-state", "running")})
+		return list.Items, err
+	})
 }
 
 // tasksRun says whether all replicas run, each slot once, none of them on a machine that is left out.
@@ -87,7 +79,7 @@ func (r *rig) tasksRun(without *playground.Machine) error {
 	slots := map[int]string{}
 	for _, t := range list {
 		if t.Status.State != swarm.TaskStateRunning {
-			return fmt.Errorf("%s.%d is %s %s", service, t.Slot, t.Status.State, t.Status.Err)
+			return fmt.Errorf("%s.%d on node %s is %s since %v: %s", service, t.Slot, t.NodeID, t.Status.State, t.Status.Timestamp, t.Status.Err)
 		}
 		if t.NodeID == lost {
 			return fmt.Errorf("%s.%d is still told to run on %s", service, t.Slot, without.Name)

@@ -117,19 +117,39 @@ func (r *rig) machine(n int) *playground.Machine { return r.play.Machines()[n-1]
 // requestTime bounds one request: a stopped daemon answers nothing.
 const requestTime = 5 * time.Second
 
-// nodes lists the nodes as the first manager tells that answers.
-func (r *rig) nodes() ([]swarm.Node, error) {
-	var errs []error
-	for n := 1; n <= managers; n++ {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTime)
-		list, err := r.api[n].NodeList(ctx, client.NodeListOptions{})
-		cancel()
-		if err == nil {
-			return list.Items, nil
-		}
-		errs = append(errs, fmt.Errorf("manager %d: %w", n, err))
+// first asks all managers at once and returns the first good answer: one that is broken must not be waited for.
+func first[T any](r *rig, ask func(ctx context.Context, api *client.Client) (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
 	}
-	return nil, errors.Join(errs...)
+	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+	defer cancel()
+	answers := make(chan answer, managers)
+	for n := 1; n <= managers; n++ {
+		go func() {
+			v, err := ask(ctx, r.api[n])
+			answers <- answer{v, err}
+		}()
+	}
+	var errs []error
+	for range managers {
+		a := <-answers
+		if a.err == nil {
+			return a.value, nil
+		}
+		errs = append(errs, a.err)
+	}
+	var none T
+	return none, errors.Join(errs...)
+}
+
+// nodes lists the nodes.
+func (r *rig) nodes() ([]swarm.Node, error) {
+	return first(r, func(ctx context.Context, api *client.Client) ([]swarm.Node, error) {
+		list, err := api.NodeList(ctx, client.NodeListOptions{})
+		return list.Items, err
+	})
 }
 
 // leader waits until somebody leads, and returns its machine.
