@@ -103,7 +103,7 @@ func tellSurvey(to io.Writer, s api.Survey) {
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", m.ID, m.Hostname, m.Addr, state)
 	}
-	t.Flush()
+	_ = t.Flush() // to a terminal
 	voters, answer, needed := s.Quorum()
 	fmt.Fprintf(to, "Of %d managers %d answer; a quorum needs %d.\n", voters, answer, needed)
 }

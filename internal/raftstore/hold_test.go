@@ -40,7 +40,7 @@ func TestSnapshotsAreWrittenOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close() //nolint:errcheck // what was to be seen has been
+	defer d.close()
 	sink, err := d.snaps.Create(raft.SnapshotVersionMax, 1, 1, only(c), 1, c.Transport)
 	if err != nil {
 		t.Fatal(err)
