@@ -119,6 +119,11 @@ func (p *planner) refill(s *slot, specID string) {
 	last := s.newest()
 	m := inherit(last, specID)
 	if last != nil && last.endedByItself() {
+		// It was prepared ahead and failed in the delay before its start: the delay stands, or it would be prepared
+		// without end.
+		if last.SpecID == specID && !p.due(last.StartAfter) {
+			return
+		}
 		again := false
 		if m, again = p.restart(last, specID); !again {
 			return
