@@ -41,12 +41,12 @@ func hold(addr string) {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+i%16))}}
 		c, err := d.Dial("tcp", addr)
 		if err != nil {
-			fmt.Println(i, err)
+			fmt.Fprintln(os.Stdout, i, err)
 			os.Exit(1)
 		}
 		conns = append(conns, c)
 	}
-	fmt.Println("held")
+	fmt.Fprintln(os.Stdout, "held")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	runtime.KeepAlive(conns)
 }
