@@ -3,8 +3,6 @@ package raftstore
 import (
 	"context"
 	"sync"
-
-	"shoal/internal/store"
 )
 
 // confirmer asks a majority whether this node leads, once for all who want to know at the same time.
@@ -61,17 +59,6 @@ func (c *confirmer) run() {
 // the gain of that lead. It takes a heartbeat to a majority, which all callers of the same moment share. The error is
 // store.ErrNotLeader, or that of ctx.
 func (n *Node) Confirm(ctx context.Context) error { return n.confirmer.wait(ctx) }
-
-// confirm asks. A majority's word is not enough for a leader that has not applied yet what earlier leaders committed.
-func (n *Node) confirm() error {
-	if err := n.Verify(); err != nil {
-		return err
-	}
-	if n.settled.Load() != n.raft.CurrentTerm() {
-		return store.ErrNotLeader
-	}
-	return nil
-}
 
 // barrier returns nil when everything is applied that was committed before this node's lead, and notes the term of that lead.
 func (n *Node) barrier() error {

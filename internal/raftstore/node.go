@@ -98,6 +98,7 @@ type Node struct {
 	leader    *leaderCh
 	health    *health
 	confirmer confirmer
+	asked     asked
 	settled   atomic.Uint64 // the term of the lead before which everything is applied here
 	observer  *raft.Observer
 	change    sync.Mutex // one membership change at a time
