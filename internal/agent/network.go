@@ -2,28 +2,55 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"shoal/internal/cluster"
 )
 
-// dataPlane brings the newest network state to the kernel. Older ones that were not begun are skipped.
+// Changer is a data plane that takes changes of the state; a [Network] that is none is set the whole one each time.
+type Changer interface {
+	// Change returns when kernel and DNS hold the state that the delta leads to. The same delta may come again after an
+	// error. One of class failed precondition says that the delta does not lead on from what the data plane holds.
+	Change(ctx context.Context, d cluster.NetworkDelta) error
+}
+
+// dataPlane brings the newest network state to the kernel: whole states, of which older ones that were not begun are
+// skipped, and the changes after them, in order.
 type dataPlane struct {
 	network Network
 	log     *slog.Logger
 	wake    chan struct{} // holds one token: there is a newer state
 	moved   chan struct{} // holds one token: applied has moved
+	lost    chan struct{} // holds one token: a whole state is needed
 
 	mu      sync.Mutex
-	want    *cluster.NetworkState
+	want    []step
 	applied uint64
-	settled chan struct{} // closed when want is applied, or failed once
+	settled chan struct{} // closed when all of want is applied, or its first failed once
+	// whole is the newest state, for a network that takes no changes.
+	whole cluster.NetworkState
+}
+
+// step is a whole state or a change of it.
+type step struct {
+	state  *cluster.NetworkState
+	change *cluster.NetworkDelta
+}
+
+func (s step) index() uint64 {
+	if s.state != nil {
+		return s.state.Index
+	}
+	return s.change.Index
 }
 
 func newDataPlane(n Network, log *slog.Logger) *dataPlane {
-	d := &dataPlane{network: n, log: log, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
+	d := &dataPlane{network: n, log: log, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), lost: make(chan struct{}, 1)}
 	d.settled = make(chan struct{})
 	close(d.settled)
 	return d
@@ -33,7 +60,36 @@ func newDataPlane(n Network, log *slog.Logger) *dataPlane {
 func (d *dataPlane) set(state *cluster.NetworkState) <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.want = state
+	select {
+	case <-d.lost:
+	default:
+	}
+	d.want, d.whole = d.want[:0:0], *state
+	return d.ask(step{state: state})
+}
+
+// change likewise asks for what a delta leads to. It is an error of class failed precondition when the delta does not
+// lead on from what was asked for last.
+func (d *dataPlane) change(delta *cluster.NetworkDelta) (<-chan struct{}, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, can := d.network.(Changer); can {
+		if d.whole.Index != delta.Base {
+			return nil, cluster.Errorf(errdefs.ErrFailedPrecondition, "a change of the network state at %d does not lead on from %d", delta.Base, d.whole.Index)
+		}
+		d.whole = cluster.NetworkState{Index: delta.Index} // the data plane has the rest
+		return d.ask(step{change: delta}), nil
+	}
+	state, err := d.whole.With(*delta)
+	if err != nil {
+		return nil, err
+	}
+	d.want, d.whole = d.want[:0:0], state
+	return d.ask(step{state: &state}), nil
+}
+
+func (d *dataPlane) ask(s step) <-chan struct{} {
+	d.want = append(d.want, s)
 	select {
 	case <-d.settled:
 		d.settled = make(chan struct{})
@@ -53,7 +109,7 @@ func (d *dataPlane) index() uint64 {
 // retryTime is how long a state that failed waits for its next try.
 const retryTime = time.Second
 
-// run applies states until ctx ends. One that fails is tried again until a newer one comes.
+// run applies states until ctx ends. One that fails is tried again until a newer whole one comes.
 func (d *dataPlane) run(ctx context.Context) {
 	retry := time.NewTimer(0)
 	<-retry.C
@@ -64,37 +120,65 @@ func (d *dataPlane) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		d.mu.Lock()
-		want := d.want
-		d.mu.Unlock()
-		if want == nil {
-			continue
-		}
-		err := d.network.Set(ctx, *want)
-		if ctx.Err() != nil {
-			return
-		}
-		d.mu.Lock()
-		if err == nil {
-			d.applied = want.Index
-		}
-		if d.want == want {
-			if err == nil {
-				d.want = nil
+		for {
+			s, any := d.first()
+			if !any {
+				break
 			}
+			err := d.do(ctx, s)
+			if ctx.Err() != nil {
+				return
+			}
+			d.done(s, err)
+			if err != nil {
+				d.log.Warn("the network cannot be brought to what the manager wants; trying again", "index", s.index(), "err", err)
+				retry.Reset(retryTime)
+				break
+			}
+			token(d.moved)
+		}
+	}
+}
+
+func (d *dataPlane) first() (step, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.want) == 0 {
+		return step{}, false
+	}
+	return d.want[0], true
+}
+
+func (d *dataPlane) do(ctx context.Context, s step) error {
+	if s.state != nil {
+		return d.network.Set(ctx, *s.state)
+	}
+	return d.network.(Changer).Change(ctx, *s.change)
+}
+
+// done notes how a step went. What a newer whole state has replaced meanwhile is nobody's concern any more, but what it
+// brought is there.
+func (d *dataPlane) done(s step, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		d.applied = s.index()
+	}
+	if len(d.want) > 0 && d.want[0] == s {
+		if err == nil {
+			d.want = d.want[1:]
+		}
+		if err != nil && errors.Is(err, errdefs.ErrFailedPrecondition) {
+			d.want, d.whole = nil, cluster.NetworkState{} // no later change leads on either
+			token(d.lost)
+		}
+		if len(d.want) == 0 || err != nil {
 			select {
 			case <-d.settled:
 			default:
 				close(d.settled)
 			}
 		}
-		d.mu.Unlock()
-		if err != nil {
-			d.log.Warn("the network cannot be brought to what the manager wants; trying again", "index", want.Index, "err", err)
-			retry.Reset(retryTime)
-			continue
-		}
-		token(d.moved)
 	}
 }
 

@@ -51,7 +51,7 @@ func (s *session) run() error {
 		return fmt.Errorf("describe the node: %w", err)
 	}
 	description.TLSInfo = a.config.Identity.TLSInfo()
-	if err := s.stream.Send(&cluster.Up{Description: &description, Applied: a.network.index(), Keys: s.keys()}); err != nil {
+	if err := s.stream.Send(&cluster.Up{Description: &description, Applied: a.network.index(), Keys: s.keys(), Deltas: true}); err != nil {
 		_, err = s.stream.Recv() // which says why
 		return err
 	}
@@ -150,6 +150,17 @@ func (s *session) handle(down *cluster.Down) error {
 			return context.Cause(s.ctx)
 		}
 	}
+	if down.Change != nil {
+		settled, err := a.network.change(down.Change)
+		if err != nil {
+			return err // the next session begins with the whole state
+		}
+		select {
+		case <-settled:
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		}
+	}
 	a.tasks.apply(down)
 	return nil
 }
@@ -186,6 +197,8 @@ func (s *session) send() error {
 				up.Sent = time.Now()
 			case <-a.network.moved:
 				up.Applied = a.network.index()
+			case <-a.network.lost:
+				return cluster.Errorf(errdefs.ErrFailedPrecondition, "the data plane needs the whole network state")
 			case <-s.keysMoved:
 				up.Keys = s.keys()
 			case <-changed:

@@ -24,6 +24,8 @@ type held struct {
 	secrets  []*cluster.Secret
 	configs  []*cluster.Config
 	network  networkParts
+	sent     uint64 // the index of the network state that the node was sent last
+	deltas   bool   // the node takes changes of it
 	managers *cell[[]swarm.Peer]
 	root     []byte
 	period   time.Duration
@@ -49,10 +51,15 @@ func (h *held) update(w *world, nodeID string) (*cluster.Down, []string, error) 
 	h.updateTasks(w, set.Tasks, down)
 	h.updateSecrets(set, down)
 	parts := w.network(set.Networks)
-	if !h.full || !parts.same(h.network) {
-		h.network = parts
-		down.Network = parts.state(w.index)
+	switch {
+	case !h.full || !h.deltas && !parts.same(h.network):
+		down.Network, h.sent = parts.state(w.index), w.index
+	case !parts.same(h.network):
+		if down.Change = parts.since(h.network, h.sent, w.index); down.Change != nil {
+			h.sent = w.index
+		}
 	}
+	h.network = parts
 	if h.managers != w.managers {
 		h.managers = w.managers
 		down.Managers = w.managers.get()
@@ -67,7 +74,7 @@ func (h *held) update(w *world, nodeID string) (*cluster.Down, []string, error) 
 		h.node, down.Node = node, node
 	}
 	h.full = true
-	if down.Full || len(down.Tasks)+len(down.Gone) > 0 || down.SecretsSet || down.Network != nil ||
+	if down.Full || len(down.Tasks)+len(down.Gone) > 0 || down.SecretsSet || down.Network != nil || down.Change != nil ||
 		down.Managers != nil || down.Root != nil || down.HeartbeatPeriod != 0 || down.Node != nil {
 		return down, parts.ids, nil
 	}

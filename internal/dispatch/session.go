@@ -20,6 +20,7 @@ const maxCalls = 1024
 // session is one node's stream.
 type session struct {
 	nodeID string
+	deltas bool // the node takes changes of the network state
 	stream rpc.SessionStream
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -41,6 +42,7 @@ func (t *term) session(caller rpc.Caller, stream rpc.SessionStream) error {
 	if err != nil {
 		return err
 	}
+	s.deltas = hello.Deltas
 	t.touch(s.nodeID)
 	if err := t.register(ctx, caller, hello); err != nil {
 		return err
@@ -184,7 +186,7 @@ func (t *term) heard(s *session, up *cluster.Up) error {
 
 // send writes to the node whatever there is for it, until the session ends.
 func (t *term) send(s *session) error {
-	var h held
+	h := held{deltas: s.deltas}
 	for {
 		select {
 		case <-s.wake:
@@ -226,7 +228,7 @@ func (t *term) update(s *session, h *held) (*cluster.Down, error) {
 			return
 		}
 		m.networks = networks
-		m.progress.done(w.index, down != nil && down.Network != nil)
+		m.progress.done(w.index, down != nil && (down.Network != nil || down.Change != nil))
 	})
 	return down, err
 }

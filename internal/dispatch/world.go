@@ -3,7 +3,6 @@ package dispatch
 import (
 	"maps"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
@@ -42,11 +41,6 @@ func (t turns) take() (done func()) {
 	t <- struct{}{}
 	return func() { <-t }
 }
-
-// cell is a part of a world, worked out when it is first needed.
-type cell[T any] struct{ get func() T }
-
-func newCell[T any](f func() T) *cell[T] { return &cell[T]{sync.OnceValue(f)} }
 
 // link returns the cell of a network, nil when nothing is known of it.
 func (w *world) link(id string) *cell[*cluster.NetworkLink] { return w.links[id] }
