@@ -41,8 +41,7 @@ type Manager struct {
 // retryAfter is how long a failed commit waits before the next try.
 const retryAfter = time.Second
 
-// Lead runs passes until ctx ends or this node may not write any more. Each call starts from nothing but the store.
-func Lead(ctx context.Context, cfg Config) error {
+func newManager(cfg Config) *Manager {
 	m := &Manager{
 		cfg: cfg, log: cfg.Log, wake: newWakeups(),
 		starved: map[string]struct{}{}, draining: map[string]struct{}{},
@@ -50,6 +49,12 @@ func Lead(ctx context.Context, cfg Config) error {
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
+	return m
+}
+
+// Lead runs passes until ctx ends or this node may not write any more. Each call starts from nothing but the store.
+func Lead(ctx context.Context, cfg Config) error {
+	m := newManager(cfg)
 	ctx, cancel := context.WithCancel(ctx)
 	watching := make(chan error, 1)
 	go func() { watching <- m.watch(ctx) }()

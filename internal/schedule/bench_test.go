@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -31,6 +32,7 @@ func benchmarkPlace(b *testing.B, tasks, services, nodes int) {
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
+	var peak uint64
 	for range b.N {
 		state := NewNodes(all, slices.Values([]*cluster.Task(nil)), nil, epoch)
 		for _, g := range groups {
@@ -38,6 +40,10 @@ func benchmarkPlace(b *testing.B, tasks, services, nodes int) {
 				b.Fatal(refused[0].Reason)
 			}
 		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		peak = max(peak, m.Sys-m.HeapReleased)
 	}
 	b.ReportMetric(float64(tasks), "tasks")
+	b.ReportMetric(float64(peak)/(1<<20), "MB-from-the-system") // nodes and tasks themselves included
 }
