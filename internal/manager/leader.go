@@ -124,10 +124,13 @@ func (m *Manager) run(ctx context.Context) error {
 		if at := m.wake.next(); at.IsZero() {
 			timer.Stop()
 		} else {
-			timer.Reset(max(0, at.Sub(m.cfg.Store.Now())))
+			timer.Reset(max(leastWait, at.Sub(m.cfg.Store.Now())))
 		}
 	}
 }
+
+// leastWait keeps a time that does not come nearer, as after a jump of the clock, from being waited for without end.
+const leastWait = time.Millisecond
 
 // mostRest bounds the pause after a pass.
 const mostRest = 100 * time.Millisecond

@@ -242,6 +242,24 @@ func TestATaskWaitsForANodeToRest(t *testing.T) {
 	})
 }
 
+// What is due in less than it takes to ask again does not keep a processor busy when the store's time stands still.
+func TestAClockThatStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, stands := 0, time.Now()
+		s := store.NewWithClock(func() time.Time { asked++; return stands })
+		m := &Manager{cfg: Config{Store: s, Moved: func() <-chan struct{} { return nil }}, wake: newWakeups()}
+		m.wake.later("web", stands.Add(time.Microsecond))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := m.run(ctx); err != nil {
+			t.Error(err)
+		}
+		if asked > 3000 {
+			t.Errorf("the clock was asked %d times in a second", asked)
+		}
+	})
+}
+
 func TestRemovedServiceLeavesNothing(t *testing.T) {
 	lead(t, func(r *rig) {
 		r.node("n1", nil)
