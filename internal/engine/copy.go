@@ -44,7 +44,7 @@ func (c *Container) inside(ctx context.Context, f func(*os.Root) error) error {
 	if err != nil {
 		return fmt.Errorf("files of container %s: %w", c.ID(), err)
 	}
-	return mount.WithTempMount(ctx, mounts, open)
+	return within(open, func(f func(string) error) error { return mount.WithTempMount(ctx, mounts, f) })
 }
 
 // resolve follows the links in a path, as a process in the container would, and returns the path without any, relative

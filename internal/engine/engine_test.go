@@ -140,8 +140,12 @@ func testMounts(t *testing.T, r *rig) {
 	c := r.create("", func(c *config, h *host) {
 		h.Mounts = []mount.Mount{{Type: mount.TypeBind, Source: src + "/absent", Target: "/x"}}
 	}, "who")
-	if err := r.Start(t.Context(), c.ID()); err == nil || !strings.Contains(err.Error(), "bind source path does not exist: "+src+"/absent") {
+	if err := r.Start(t.Context(), c.ID()); err == nil || err.Error() != `invalid mount config for type "bind": bind source path does not exist: `+src+"/absent" {
 		t.Errorf("missing source of --mount: %v", err)
+	}
+	c2 := r.create("", func(c *config, _ *host) { c.User = "nobodyhere" }, "who")
+	if err := r.Start(t.Context(), c2.ID()); err == nil || err.Error() != "unable to find user nobodyhere: no matching entries in passwd file" {
+		t.Errorf("a user that the image has not: %v", err)
 	}
 	anonymous := c.Record().Mounts[0].Name
 	if err := r.Remove(t.Context(), c.ID(), RemoveOptions{Volumes: true}); err != nil {

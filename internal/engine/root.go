@@ -61,7 +61,7 @@ func (c *Container) prepareRoot(ctx context.Context, rec Record, all []mounting)
 	if err != nil {
 		return u, nil, fmt.Errorf("root of the container: %w", err)
 	}
-	err = mount.WithReadonlyTempMount(ctx, lower, func(root string) error {
+	look := func(root string) error {
 		dir, err := os.OpenRoot(root) // an absolute link in the image must not lead to the node
 		if err != nil {
 			return err
@@ -72,8 +72,20 @@ func (c *Container) prepareRoot(ctx context.Context, rec Record, all []mounting)
 		}
 		out, err = c.resolveMounts(ctx, rec, all, root, dir)
 		return err
-	})
+	}
+	err = within(look, func(f func(string) error) error { return mount.WithReadonlyTempMount(ctx, lower, f) })
 	return u, out, err
+}
+
+// within has mounted call f with a folder, and returns f's own error if there is one: mounted's would speak of that folder,
+// which is gone, before it comes to the point.
+func within(f func(string) error, mounted func(func(string) error) error) error {
+	var own error
+	err := mounted(func(dir string) error { own = f(dir); return own })
+	if own != nil {
+		return own
+	}
+	return err
 }
 
 // resolveMounts finds the directories that binds and volumes lead to.
@@ -138,7 +150,7 @@ func findUser(root *os.Root, name string, groups []string) (User, error) {
 	defer group.Close()
 	u, err := user.GetExecUser(name, &user.ExecUser{Home: "/"}, passwd, group)
 	if err != nil {
-		return User{}, cluster.Errorf(errdefs.ErrInvalidArgument, "unable to find user %s: %s", name, err)
+		return User{}, cluster.Errorf(errdefs.ErrInvalidArgument, "%s", err) // "unable to find user x: …"
 	}
 	out := User{UID: uint32(u.Uid), GID: uint32(u.Gid), Home: u.Home}
 	for _, g := range u.Sgids {
@@ -149,7 +161,7 @@ func findUser(root *os.Root, name string, groups []string) (User, error) {
 		defer again.Close()
 		more, err := user.GetAdditionalGroups(groups, again)
 		if err != nil {
-			return User{}, cluster.Errorf(errdefs.ErrInvalidArgument, "Unable to find group %s: %s", strings.Join(groups, ", "), err)
+			return User{}, cluster.Errorf(errdefs.ErrInvalidArgument, "%s", err)
 		}
 		slices.Sort(more)
 		for _, g := range more {
