@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// probe SECONDS HOST:PORT sends a datagram every two milliseconds to one that echoes, and fails unless all came back.
+// probe SECONDS HOST:PORT sends a datagram every four milliseconds to one that echoes, and fails unless all came back.
 func probe(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		return errors.New("want seconds and a destination")
@@ -35,7 +35,7 @@ func probe(ctx context.Context, args []string) error {
 		}
 	}()
 	sent := 0
-	ticker := time.NewTicker(2 * time.Millisecond)
+	ticker := time.NewTicker(4 * time.Millisecond)
 	defer ticker.Stop()
 	end := time.After(time.Duration(seconds) * time.Second)
 	for running := true; running; {
