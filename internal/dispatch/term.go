@@ -14,7 +14,7 @@ import (
 )
 
 // Changes are gathered for gatherTime before sessions hear of them. While many come, they are gathered for as long as it
-// takes to tell all sessions something, sessionTime each.
+// takes to tell those that the last ones concerned, sessionTime each.
 const (
 	gatherTime  = 2 * time.Millisecond
 	sessionTime = 200 * time.Microsecond
@@ -107,7 +107,7 @@ func (t *term) follow(ctx context.Context, touched *touched, index uint64) error
 	timer := time.NewTimer(0)
 	<-timer.C
 	waits := false
-	var published time.Time
+	var next time.Time // not before it are sessions told of something again
 	for {
 		select {
 		case e, ok := <-events:
@@ -121,27 +121,21 @@ func (t *term) follow(ctx context.Context, touched *touched, index uint64) error
 			touched.event(t.store.View(), e)
 			t.joinedOrLeft(e)
 			if !waits {
-				timer.Reset(max(gatherTime, time.Until(published.Add(t.sessionsTime()))))
+				timer.Reset(max(gatherTime, time.Until(next)))
 				waits = true
 			}
 		case <-timer.C:
-			waits, published = false, time.Now()
-			t.publish(touched, t.store.View(), index)
+			waits = false
+			told := t.publish(touched, t.store.View(), index)
+			next = time.Now().Add(time.Duration(told) * sessionTime)
 		case <-t.moved:
 			t.recount()
 		}
 	}
 }
 
-// sessionsTime is about how long it takes to tell every session something.
-func (t *term) sessionsTime() time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return time.Duration(len(t.members)) * sessionTime
-}
-
-// publish makes the world after what was touched, and wakes the sessions that it concerns.
-func (t *term) publish(touched *touched, view store.View, index uint64) {
+// publish makes the world after what was touched, and wakes the sessions that it concerns, which it counts.
+func (t *term) publish(touched *touched, view store.View, index uint64) (told int) {
 	c := touched.take()
 	old := t.world.Load()
 	if old == nil {
@@ -155,6 +149,7 @@ func (t *term) publish(touched *touched, view store.View, index uint64) {
 				m.progress.mark(t.looked)
 				if m.session != nil {
 					m.session.kick()
+					told++
 				}
 			}
 		}
@@ -162,6 +157,7 @@ func (t *term) publish(touched *touched, view store.View, index uint64) {
 	t.looked = index
 	t.mu.Unlock()
 	t.recount()
+	return told
 }
 
 func (m *member) concerned(id string, c *changes) bool {
