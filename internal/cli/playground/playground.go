@@ -81,6 +81,10 @@ func New(c Config) (*Playground, error) {
 
 // Open finds the playground that an earlier process made in dir.
 func Open(dir string) (*Playground, error) {
+	dir, err := filepath.Abs(dir) // machines have other working directories
+	if err != nil {
+		return nil, fmt.Errorf("playground: %w", err)
+	}
 	b, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("no playground in %s (make one with: shoal playground up)", dir)

@@ -226,9 +226,13 @@ func TestEndedContextKillsTheCommand(t *testing.T) {
 func TestOpenFindsWhatNewMade(t *testing.T) {
 	p := playground(t)
 	machine(t, p, 2)
-	q, err := Open(p.Dir)
+	t.Chdir(filepath.Dir(p.Dir))
+	q, err := Open(filepath.Base(p.Dir))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if q.Dir != p.Dir {
+		t.Errorf("opened %s, want %s: machines have other working directories", q.Dir, p.Dir)
 	}
 	m, err := q.Find("node2")
 	if err != nil || !m.On() {
