@@ -124,7 +124,7 @@ func (v *VIP) same(o *VIP) bool {
 }
 
 func (p Port) same(o Port) bool {
-	return p.ServiceID == o.ServiceID && p.Config == o.Config && slices.Equal(p.Backends, o.Backends) && slices.Equal(p.Bind, o.Bind)
+	return p.ServiceID == o.ServiceID && p.Config == o.Config && slices.Equal(p.Backends, o.Backends) && p.Bind.Equal(o.Bind)
 }
 
 // With is the state that a delta leads to. It is an error of class failed precondition when the delta begins elsewhere.

@@ -94,6 +94,5 @@ type Port struct {
 	ServiceID string
 	Config    swarm.PortConfig // PublishedPort is set
 	Backends  []netip.Addr     // live tasks' addresses in the ingress network, of both families
-	// Bind limits the port to these addresses of the node; none: all.
-	Bind []netip.Prefix `json:",omitempty"`
+	Bind      Bind             `json:",omitzero"`
 }

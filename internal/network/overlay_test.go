@@ -220,7 +220,7 @@ func TestMesh(t *testing.T) {
 	}
 	// Bound to one address of the node.
 	for i := range s.state.Ports {
-		s.state.Ports[i].Bind = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		s.state.Ports[i].Bind = cluster.Bind{Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	}
 	s.set(t)
 	a.exact()
@@ -228,6 +228,17 @@ func TestMesh(t *testing.T) {
 	for answer := range r.from(r.outside, 1, "tcp", "10.98.0.11:8080") {
 		if !strings.Contains(answer, "refused") {
 			t.Errorf("bound to 127.0.0.1, from outside: %s", answer)
+		}
+	}
+	// Bound to an interface, by its name.
+	for i := range s.state.Ports {
+		s.state.Ports[i].Bind = cluster.Bind{Links: []string{"eth0"}}
+	}
+	s.set(t)
+	spread(t, "bound to eth0", r.from(r.outside, 30, "tcp", "10.98.0.11:8080"), "w1 10.98.0.9", "w2 10.98.0.9")
+	for answer := range r.from(a.onHost, 1, "tcp", "127.0.0.1:8080") {
+		if !strings.Contains(answer, "refused") {
+			t.Errorf("bound to eth0, from 127.0.0.1: %s", answer)
 		}
 	}
 	// No tasks left: refused, on every node.

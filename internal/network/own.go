@@ -57,14 +57,12 @@ func (n *Network) yieldPorts(ports []cluster.Port) {
 // listened says whether a process of the node has the port, on an address that the mesh would answer on.
 func (n *Network) listened(p cluster.Port) bool {
 	c := claimOf(p)
-	if len(p.Bind) == 0 {
+	if !p.Bind.Limits() {
 		return errors.Is(tryBind(c.proto, c.port, netip.Addr{}), unix.EADDRINUSE)
 	}
 	for own := range n.node.MTU {
-		for _, prefix := range p.Bind {
-			if prefix.Contains(own) && errors.Is(tryBind(c.proto, c.port, own), unix.EADDRINUSE) {
-				return true
-			}
+		if p.Bind.Has(own, n.node.Link[own]) && errors.Is(tryBind(c.proto, c.port, own), unix.EADDRINUSE) {
+			return true
 		}
 	}
 	return false

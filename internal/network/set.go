@@ -118,7 +118,7 @@ func (n *Network) input() plan.Input {
 	self, swarm := n.self()
 	in := plan.Input{
 		Prefix: n.config.Prefix, Self: self, Nodes: n.state.Nodes, Zones: !n.config.NoZones, HostPorts: n.hostPorts(),
-		Addresses: slices.SortedFunc(maps.Keys(n.node.MTU), netip.Addr.Compare),
+		Addresses: slices.SortedFunc(maps.Keys(n.node.MTU), netip.Addr.Compare), Links: n.node.Link,
 	}
 	nets := map[string]*plan.Net{}
 	for _, b := range n.inOrder() {

@@ -13,8 +13,9 @@ import (
 type Node struct {
 	// Prefixes are the subnets that the node has addresses in or routes to, ours excepted.
 	Prefixes []netip.Prefix
-	// MTU is that of the link with an address.
-	MTU map[netip.Addr]int
+	// MTU is that of the link with an address, and Link its name.
+	MTU  map[netip.Addr]int
+	Link map[netip.Addr]string
 	// Default is the MTU of the default route's link; 1500 when there is none.
 	Default int
 	// IPv6 says that the kernel has it at all.
@@ -23,7 +24,7 @@ type Node struct {
 
 // Node asks the kernel about the host.
 func (k *Kernel) Node() (Node, error) {
-	n := Node{MTU: map[netip.Addr]int{}, Default: 1500}
+	n := Node{MTU: map[netip.Addr]int{}, Link: map[netip.Addr]string{}, Default: 1500}
 	_, err := os.Stat("/proc/sys/net/ipv6")
 	n.IPv6 = err == nil
 	s, err := k.space(plan.HostNS)
@@ -34,16 +35,16 @@ func (k *Kernel) Node() (Node, error) {
 	if err != nil {
 		return n, err
 	}
-	mtu := map[int]int{}
+	mtu, name := map[int]int{}, map[int]string{}
 	for _, l := range links {
-		mtu[l.Attrs().Index] = l.Attrs().MTU
+		mtu[l.Attrs().Index], name[l.Attrs().Index] = l.Attrs().MTU, l.Attrs().Name
 	}
 	addrs, err := retry(func() ([]netlink.Addr, error) { return s.links.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return n, err
 	}
 	for _, a := range addrs {
-		n.MTU[addrOf(a.IP)] = mtu[a.LinkIndex]
+		n.MTU[addrOf(a.IP)], n.Link[addrOf(a.IP)] = mtu[a.LinkIndex], name[a.LinkIndex]
 		n.Prefixes = append(n.Prefixes, prefixOf(a.IPNet, 0).Masked())
 	}
 	routes, err := retry(func() ([]netlink.Route, error) { return s.links.RouteList(nil, netlink.FAMILY_ALL) })

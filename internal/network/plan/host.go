@@ -3,10 +3,11 @@ package plan
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"shoal/internal/cluster"
 )
 
 // Host is what the daemon's own namespace holds: the host's ends of the uplinks, the routing mesh and published ports,
@@ -85,7 +86,7 @@ func meshTable(in Input, f family, uplinks string) *Table {
 	at := &Set{Key: []Type{f.typ, Proto, Port}, Data: []Type{Verdict}, Elements: map[string]string{}}
 	t.Sets["ports"], t.Sets["tasks"], t.Sets["bound"], t.Sets["ports_at"] = ports, tasks, bound, at
 	counts := startCounts(len(in.Mesh))
-	add := func(proto byte, published uint16, targets []netip.Addr, port uint16, bind []netip.Prefix) {
+	add := func(proto byte, published uint16, targets []netip.Addr, port uint16, bind cluster.Bind) {
 		count := 0
 		for _, a := range targets {
 			if f.holds(a) {
@@ -97,11 +98,11 @@ func meshTable(in Input, f family, uplinks string) *Table {
 			return
 		}
 		counts[count] = true
-		if len(bind) == 0 {
+		if !bind.Limits() {
 			ports.Elements[join(keyProto(proto), keyPort(published))] = chainOf(count)
 		}
 		for _, a := range in.Addresses {
-			if f.holds(a) && slices.ContainsFunc(bind, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			if f.holds(a) && bind.Has(a, in.Links[a]) {
 				at.Elements[join(keyAddr(a), keyProto(proto), keyPort(published))] = chainOf(count)
 			}
 		}
@@ -111,7 +112,7 @@ func meshTable(in Input, f family, uplinks string) *Table {
 	}
 	for _, p := range in.HostPorts {
 		if !p.Bind.IsValid() {
-			add(ProtoNumber(p.Proto), p.Published, p.Target, p.Port, nil)
+			add(ProtoNumber(p.Proto), p.Published, p.Target, p.Port, cluster.Bind{})
 			continue
 		}
 		for _, a := range p.Target {

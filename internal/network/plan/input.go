@@ -20,8 +20,9 @@ type Input struct {
 	// Mesh is the published ports of the routing mesh, HostPorts those of single containers of this node.
 	Mesh      []cluster.Port
 	HostPorts []HostPort
-	// Addresses are the node's own, for ports of the mesh that are bound to some of them.
+	// Addresses are the node's own, for ports of the mesh that are bound to some of them, and Links the interfaces that have them.
 	Addresses []netip.Addr
+	Links     map[netip.Addr]string
 }
 
 // Net is a network with this node's containers in it.
