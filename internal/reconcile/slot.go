@@ -11,7 +11,7 @@ import (
 )
 
 // upToDate says whether a task is what the service asks for. A spec that differs in Placement alone is, while the
-// task's node fits the new placement.
+// task's node fits the new placement; a task that still waits for a node would be held to the old one.
 func (p *planner) upToDate(it *item) bool {
 	if it.SpecID == p.svc.SpecID {
 		return true
@@ -21,7 +21,7 @@ func (p *planner) upToDate(it *item) bool {
 		same = differInPlacement(p.in.Specs(it.SpecID), p.in.Specs(p.svc.SpecID))
 		p.current[it.SpecID] = same
 	}
-	return same && p.matches(p.svc.SpecID, it.node)
+	return same && it.assigned() && p.matches(p.svc.SpecID, it.node)
 }
 
 func differInPlacement(a, b *cluster.Spec) bool {
