@@ -54,11 +54,11 @@ func PublishedOn(labels map[string]string) (map[uint32]Bind, error) {
 		for word := range strings.SplitSeq(value, ",") {
 			word = strings.TrimSpace(word)
 			p, err := netip.ParsePrefix(word)
-			if a, e := netip.ParseAddr(word); e == nil {
+			if a, e := netip.ParseAddr(word); e == nil && a.Zone() == "" {
 				p, err = netip.PrefixFrom(a, a.BitLen()), nil
 			}
 			switch {
-			case err == nil && p.Addr().Zone() == "":
+			case err == nil:
 				on.Prefixes = append(on.Prefixes, p.Masked())
 			case linkName(word):
 				on.Links = append(on.Links, word)
