@@ -63,6 +63,7 @@ var bans = []struct{ module, rooms, reason string }{
 	{"github.com/tidwall/btree", "store", "tables are reached through the store's typed ones"},
 	{"google.golang.org/grpc", "rpc containerd", "streams between nodes are declared by rpc's own types"},
 	{"github.com/vishvananda/netlink", "network cli", "the kernel is written in one place and read back there; the playground makes machines"},
+	{"golang.zx2c4.com/wireguard", "network", "keys and devices stay behind the data plane"},
 	{"github.com/google/nftables", "network", "the kernel is written in one place and read back there"},
 	{"math/rand", "", "use math/rand/v2, with a source that is an argument where a decision depends on it"},
 }

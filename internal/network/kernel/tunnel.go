@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 
@@ -82,12 +83,8 @@ func (r *reader) tunnels() error {
 		if r.ns.Peers == nil {
 			r.ns.Peers, r.ns.Allowed = map[plan.Remote]netip.AddrPort{}, map[plan.Allowed]string{}
 		}
-		for p, to := range d.Peers {
-			r.ns.Peers[p] = to
-		}
-		for p, key := range d.Allowed {
-			r.ns.Allowed[p] = key
-		}
+		maps.Copy(r.ns.Peers, d.Peers)
+		maps.Copy(r.ns.Allowed, d.Allowed)
 	}
 	return nil
 }

@@ -14,7 +14,10 @@ import (
 
 // The UDP ports of devices: the first one that is free. They lie below the range that clients' ports are taken from, and
 // below the mesh's dynamic ports.
-const FirstPort, LastPort = 24789, 25044
+const (
+	FirstPort = 24789
+	LastPort  = 25044
+)
 
 // keepalive is how often an idle peer is sent an empty packet, in seconds. It keeps a session up, so that the first packet
 // of a connection never waits for a handshake, and makes a new peer shake hands at once.
