@@ -89,14 +89,14 @@ func TestGate(t *testing.T) {
 // TestCrowd: ten thousand connections that say nothing cost little, keep nobody out, and are let go.
 func TestCrowd(t *testing.T) {
 	r := newRig(t)
-	r.server.patience = 4 * time.Second
 	node := r.node(t, "w1", swarm.NodeRoleWorker)
+	server, addr := impatient(t, r)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	before := memory()
-	cmd := exec.CommandContext(t.Context(), self, crowdWord, r.addr)
+	cmd := exec.CommandContext(t.Context(), self, crowdWord, addr)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -114,9 +114,9 @@ func TestCrowd(t *testing.T) {
 	if word := string(said[:n]); word != "held\n" {
 		t.Fatalf("the crowd says %s", word)
 	}
-	r.server.handshakes.mu.Lock()
-	open := r.server.handshakes.order.Len()
-	r.server.handshakes.mu.Unlock()
+	server.handshakes.mu.Lock()
+	open := server.handshakes.order.Len()
+	server.handshakes.mu.Unlock()
 	each := (memory() - before) / max(1, int64(open))
 	t.Logf("%d of %d connections are open, %d bytes each", open, crowd, each)
 	if open > maxHandshakes || open == 0 || each > 24<<10 {
@@ -124,7 +124,7 @@ func TestCrowd(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	client, err := Dial(ctx, node, r.addr)
+	client, err := Dial(ctx, node, addr)
 	if err != nil {
 		t.Fatalf("a node in the crowd: %v", err)
 	}
@@ -132,7 +132,7 @@ func TestCrowd(t *testing.T) {
 	if _, err := client.Leader(ctx); err != nil {
 		t.Errorf("a node in the crowd: %v", err)
 	}
-	deadline := time.After(4 * r.server.patience)
+	deadline := time.After(4 * server.patience)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for open > 0 {
@@ -141,14 +141,33 @@ func TestCrowd(t *testing.T) {
 		case <-deadline:
 			t.Fatalf("%d idle connections are still open", open)
 		}
-		r.server.handshakes.mu.Lock()
-		open = r.server.handshakes.order.Len()
-		r.server.handshakes.mu.Unlock()
+		server.handshakes.mu.Lock()
+		open = server.handshakes.order.Len()
+		server.handshakes.mu.Unlock()
 	}
 	in.Close()
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
+}
+
+// impatient starts a second server of the rig's manager, which waits less long for a handshake.
+func impatient(t *testing.T, r *rig) (*Server, string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(Config{Identity: r.identity, Store: r.store, Group: func() Group { return r.group }, Advertise: ln.Addr().String()})
+	s.patience = 4 * time.Second
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		if err := errors.Join(s.Close(), <-done); err != nil {
+			t.Error(err)
+		}
+	})
+	return s, ln.Addr().String()
 }
 
 // memory is what the process has in use, in bytes.

@@ -24,8 +24,9 @@ const (
 	// A fault in the short form, and in the long one, where a worker's silence is long enough for its tasks to move.
 	shortFault, longFault = 1500 * time.Millisecond, 5 * time.Second
 	// moveTime is how long the tasks of a machine that nobody reaches may take to run elsewhere, from the beginning of the fault;
-	// pausedTime when its kernel still answers for it, so that it is waited for longer. Swarm takes 29 s and more for either.
-	moveTime, pausedTime = 20 * time.Second, 30 * time.Second
+	// pausedTime when its kernel still answers for it, so that it is waited for longer. An idle machine needs 6 and 16 s; these
+	// are for one on which elections have to be repeated since nobody gets the processor.
+	moveTime, pausedTime = 30 * time.Second, 45 * time.Second
 	// settleTime is how long everything may take to be as before, from the end of the fault.
 	settleTime = 40 * time.Second
 	// enough is how many operations the history of a long round has at least.
