@@ -57,18 +57,7 @@ func TestTenThousandServices(t *testing.T) {
 	s := newStory(n)
 	s.state.Nodes = append(s.state.Nodes, cluster.NodeLink{ID: "other", Number: 7, Addr: addr("10.98.0.77")})
 	l := s.network(cluster.NetworkLink{ID: "net", VNI: 4097, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
-	const services, tasks = 10000, 10
-	for i := range services {
-		name := fmt.Sprintf("s%d", i)
-		l.Services = append(l.Services, cluster.VIP{ServiceID: name, Name: name, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)})}})
-		for j := range tasks {
-			k := i*tasks + j
-			l.Endpoints = append(l.Endpoints, cluster.Endpoint{
-				TaskID: fmt.Sprintf("t%d", k), NodeID: "other", Name: fmt.Sprintf("%s.%d", name, j), ServiceID: name, Live: true,
-				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)})},
-			})
-		}
-	}
+	crowd(l, 10000, 10)
 	ctx := context.WithoutCancel(t.Context())
 	if err := n.Set(ctx, s.state); err != nil {
 		t.Fatal(err)
@@ -103,4 +92,53 @@ func TestTenThousandServices(t *testing.T) {
 	n.restart()
 	t.Logf("restart: %v", time.Since(start))
 	n.exact()
+}
+
+// crowd puts services into a network, with tasks on the node "other" each.
+func crowd(l *cluster.NetworkLink, services, tasks int) {
+	for i := range services {
+		name := fmt.Sprintf("s%d", i)
+		l.Services = append(l.Services, cluster.VIP{ServiceID: name, Name: name, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 200, byte(i >> 8), byte(i)})}})
+		for j := range tasks {
+			k := i*tasks + j
+			l.Endpoints = append(l.Endpoints, cluster.Endpoint{
+				TaskID: fmt.Sprintf("t%d", k), NodeID: "other", Name: fmt.Sprintf("%s.%d", name, j), ServiceID: name, Live: true,
+				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)})},
+			})
+		}
+	}
+}
+
+// BenchmarkFirstPacket connects to a service's address on a node with one service and on one with ten thousand of ten tasks
+// in turn, and gives the ratio of the medians of new connections per second.
+func BenchmarkFirstPacket(b *testing.B) {
+	r := newRig(b)
+	var paths []path
+	for i, services := range []int{0, 10000} {
+		n := r.node([]string{"a", "b"}[i], 11+i)
+		s := newStory(n)
+		s.state.Nodes = append(s.state.Nodes, cluster.NodeLink{ID: "other", Number: 7, Addr: addr("10.98.0.77")})
+		l := s.network(cluster.NetworkLink{ID: "net", VNI: 4097, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+		l.Services = []cluster.VIP{{ServiceID: "web", Name: "web", Addresses: []netip.Addr{addr("10.240.0.1")}}}
+		crowd(l, services, 10)
+		s.set(b)
+		s.task(0, "a1", "client", at("net", "10.250.0.1/8"))
+		s.task(0, "b1", "web", at("net", "10.250.0.2/8"))
+		s.set(b)
+		answer(b, n.inside(id("b1")), ":92")
+		paths = append(paths, path{name: fmt.Sprint(services), in: n.inside(id("a1")), call: "10.240.0.1:92"})
+	}
+	rates := make([][]float64, len(paths))
+	for range b.N {
+		for i, p := range paths {
+			rates[i] = append(rates[i], connect(b, p))
+		}
+	}
+	for i := range rates {
+		slices.Sort(rates[i])
+	}
+	one, many := rates[0][len(rates[0])/2], rates[1][len(rates[1])/2]
+	b.ReportMetric(one, "conn/s_of_one")
+	b.ReportMetric(many/one, "many/one")
+	b.ReportMetric(0, "ns/op")
 }
