@@ -79,6 +79,7 @@ func New(config Config) (*Network, error) {
 		return nil, err
 	}
 	n.gate <- struct{}{}
+	go n.guard()
 	return n, nil
 }
 
