@@ -214,7 +214,11 @@ func TestSettleOfAGroupThatIsAsItWas(t *testing.T) {
 	if err := n.managing.raft.AddNonvoter(t.Context(), "other", "127.0.0.1:1"); err != nil {
 		t.Fatal(err)
 	}
-	n.member.Alone = true
+	ms := *n.member
+	ms.Alone = true
+	n.mu.Lock()
+	n.member = &ms
+	n.mu.Unlock()
 	if err := n.settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
