@@ -45,7 +45,7 @@ func TestEncryptedMesh(t *testing.T) {
 	l.Rings = append(slices.Clone(l.Rings), cluster.Ring{Generation: 2})
 	s.set(t)
 	s.exchange(t)
-	<-time.After(time.Second) // handshakes
+	<-time.After(3 * time.Second) // handshakes
 	l.Sends = 2
 	s.set(t)
 	l.Rings = l.Rings[1:]

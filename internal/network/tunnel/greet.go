@@ -20,8 +20,12 @@ type greeter struct {
 	woken  chan struct{} // holds one token: there may be new peers
 }
 
-// Bounds of the wait before another greeting, which doubles.
-const firstGreeting, lastGreeting = 50 * time.Millisecond, 3 * time.Second
+// Bounds of the wait before another greeting, which doubles. The first is longer than a handshake takes: a greeting while an
+// answer is on its way makes the session of that answer useless to one side.
+const (
+	firstGreeting = time.Second
+	lastGreeting  = 2 * time.Second
+)
 
 func (g *greeter) wake() {
 	select {
@@ -30,27 +34,51 @@ func (g *greeter) wake() {
 	}
 }
 
+// greeting is when a peer is to be greeted again.
+type greeting struct {
+	at    time.Time
+	delay time.Duration
+}
+
 // run greets until the device ends.
 func (g *greeter) run() {
 	var again <-chan time.Time
-	delay := firstGreeting
+	known := map[string]greeting{}
 	for {
 		select {
 		case <-g.woken:
-			delay = firstGreeting
 		case <-again:
 		case <-g.dev.Wait():
 			return
 		}
-		again = nil
-		if strangers := g.strangers(); len(strangers) > 0 && delay <= lastGreeting {
-			if delay > firstGreeting { // before that the configuration itself has greeted
-				greet(g.dev, strangers)
-			}
-			again = time.After(delay + rand.N(delay/2))
-			delay *= 2
+		var wait time.Duration
+		if known, wait = g.round(known, time.Now()); wait > 0 {
+			again = time.After(wait)
+		} else {
+			again = nil
 		}
 	}
+}
+
+// round greets those whose time has come. It returns those who have not answered yet and the time until the next of them;
+// 0: there is none. The configuration itself has greeted those who are new.
+func (g *greeter) round(known map[string]greeting, now time.Time) (_ map[string]greeting, wait time.Duration) {
+	next := map[string]greeting{}
+	for _, peer := range g.strangers() {
+		one, ok := known[peer]
+		if !ok {
+			one = greeting{now.Add(firstGreeting + rand.N(firstGreeting/2)), firstGreeting}
+		} else if !now.Before(one.at) && one.delay <= lastGreeting {
+			greet(g.dev, peer)
+			one.delay *= 2
+			one.at = now.Add(one.delay + rand.N(one.delay/2))
+		}
+		next[peer] = one
+		if left := max(one.at.Sub(now), time.Millisecond); one.delay <= lastGreeting && (wait == 0 || left < wait) {
+			wait = left
+		}
+	}
+	return next, wait
 }
 
 // strangers are the peers, as hex digits, that this device should greet and that never answered.
@@ -72,15 +100,13 @@ func (g *greeter) strangers() (list []string) {
 	return list
 }
 
-func greet(dev *device.Device, peers []string) {
-	for _, digits := range peers {
-		var key device.NoisePublicKey
-		if key.FromHex(digits) != nil {
-			continue
-		}
-		if peer := dev.LookupPeer(key); peer != nil {
-			peer.ExpireCurrentKeypairs() // there are none: it forgets when the last handshake was begun
-			_ = peer.SendHandshakeInitiation(false)
-		}
+func greet(dev *device.Device, digits string) {
+	var key device.NoisePublicKey
+	if key.FromHex(digits) != nil {
+		return
+	}
+	if peer := dev.LookupPeer(key); peer != nil {
+		peer.ExpireCurrentKeypairs() // there are none: it forgets when the last handshake was begun
+		_ = peer.SendHandshakeInitiation(false)
 	}
 }
