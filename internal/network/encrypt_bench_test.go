@@ -61,7 +61,7 @@ func sink(tb testing.TB, n *node) {
 			if err != nil {
 				return
 			}
-			go func() { _, _ = io.Copy(io.Discard, struct{ io.Reader }{c}) }()
+			go func() { _, _ = io.Copy(io.Discard, struct{ io.Reader }{c}); c.Close() }()
 		}
 	}()
 }

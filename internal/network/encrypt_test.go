@@ -102,8 +102,12 @@ func TestEncrypted(t *testing.T) {
 			return err
 		}
 		defer c.Close()
-		_ = c.SetWriteDeadline(time.Now().Add(20 * time.Second))
-		_, err = c.Write(make([]byte, 32<<20))
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err = c.Write(make([]byte, 32<<20)); err != nil {
+			return err
+		}
+		_ = c.(*net.TCPConn).CloseWrite()
+		_, err = io.ReadAll(c) // ends when all has come: what is still on its way would fill the tap below
 		return err
 	}); err != nil {
 		t.Errorf("full packets: %v", err)
