@@ -78,7 +78,7 @@ func (c *Config) raft() *raft.Config {
 	r.HeartbeatTimeout = c.ElectionTimeout
 	r.ElectionTimeout = c.ElectionTimeout
 	r.LeaderLeaseTimeout = c.ElectionTimeout // no read goes by it (Confirm): as long as Raft allows, for busy machines
-	r.CommitTimeout = c.ElectionTimeout / 2 // followers serve no reads, so they may hear late of what is committed
+	r.CommitTimeout = c.ElectionTimeout / 2  // followers serve no reads, so they may hear late of what is committed
 	r.BatchApplyCh = true
 	r.MaxAppendEntries = maxAppendEntries
 	r.SnapshotInterval = snapshotCheck
