@@ -64,7 +64,7 @@ var bans = []struct{ module, rooms, reason string }{
 	{"google.golang.org/grpc", "rpc containerd", "streams between nodes are declared by rpc's own types"},
 	{"github.com/vishvananda/netlink", "network cli", "the kernel is written in one place and read back there; the playground makes machines"},
 	{"golang.zx2c4.com/wireguard", "network", "keys and devices stay behind the data plane"},
-	{"github.com/google/nftables", "network", "the kernel is written in one place and read back there"},
+	{"github.com/google/nftables", "network cli", "the kernel is written in one place and read back there; the playground cuts wires one way"},
 	{"math/rand", "", "use math/rand/v2, with a source that is an argument where a decision depends on it"},
 }
 

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"testing"
 
@@ -33,7 +32,7 @@ func (c *changing) Change(_ context.Context, d cluster.NetworkDelta) error {
 
 func TestDataPlaneTakesChangesInOrder(t *testing.T) {
 	net := &changing{}
-	d := newDataPlane(net, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	d := newDataPlane(net, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { d.run(ctx); close(ended) }()

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,7 +59,7 @@ func TestBeatWhileItsFallIsWritten(t *testing.T) {
 		if err := <-fell; err != nil {
 			t.Fatal(err)
 		}
-		if context.Cause(ctx) != errNotHeard {
+		if !errors.Is(context.Cause(ctx), errNotHeard) {
 			t.Errorf("the session of a node that is DOWN goes on (%v)", context.Cause(ctx))
 		}
 	})

@@ -81,10 +81,9 @@ func (n *Node) followed(term uint64) bool {
 // follows sends one heartbeat.
 func (n *Node) follows(s raft.Server, term uint64) bool {
 	t := n.config.Transport
-	self := t.EncodePeer(raft.ServerID(n.config.ID), t.LocalAddr())
 	request := raft.AppendEntriesRequest{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.config.ID), Addr: self},
-		Term:      term, Leader: self,
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.config.ID), Addr: t.EncodePeer(raft.ServerID(n.config.ID), t.LocalAddr())},
+		Term:      term,
 	}
 	var response raft.AppendEntriesResponse
 	return t.AppendEntries(s.ID, s.Address, &request, &response) == nil && response.Success && response.Term == term

@@ -2,7 +2,6 @@ package dns
 
 import (
 	"encoding/binary"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -46,7 +45,7 @@ func BenchmarkServer(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := New([]string{"192.0.2.1"}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s := New([]string{"192.0.2.1"}, slog.New(slog.DiscardHandler))
 	defer s.Close()
 	s.Listen("n", udp, tcp)
 	a := &Asker{Networks: []*Names{NewNames(cluster.NetworkLink{Services: []cluster.VIP{

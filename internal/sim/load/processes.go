@@ -95,15 +95,15 @@ func (p *process) listen(out io.Reader) {
 }
 
 // word waits for the child's next line.
-func (p *process) word(ctx context.Context) (string, error) {
+func (p *process) word(ctx context.Context) error {
 	select {
-	case line, ok := <-p.lines:
+	case _, ok := <-p.lines:
 		if !ok {
-			return "", fmt.Errorf("%s ended: %s", p.name, p.lastWords())
+			return fmt.Errorf("%s ended: %s", p.name, p.lastWords())
 		}
-		return line, nil
+		return nil
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return ctx.Err()
 	}
 }
 
@@ -125,15 +125,6 @@ func (p *process) kill() error {
 		return nil
 	}
 	return err
-}
-
-// stop asks the child to end, and waits until it has or ctx ends.
-func (p *process) stop(ctx context.Context) {
-	p.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-	}
 }
 
 // close kills all children.

@@ -109,7 +109,7 @@ func (s *simulated) startManager(ctx context.Context, i int) (*manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = p.word(ctx)
+	err = p.word(ctx)
 	return &manager{p, newClient(m.Socket), addr}, err
 }
 
@@ -170,7 +170,7 @@ func (s *simulated) profile(ctx context.Context, begin bool) error {
 		if begin {
 			continue
 		}
-		if _, err := p.word(ctx); err != nil {
+		if err := p.word(ctx); err != nil {
 			return fmt.Errorf("profile of %s: %w", p.name, err)
 		}
 	}
