@@ -122,7 +122,7 @@ func meshTable(in Input, f family, uplinks string) *Table {
 		}
 	}
 	for count := range counts {
-		t.Chains[chainOf(count)] = &Chain{Rules: []RuleText{f.meshRule(count)}}
+		t.Chains[chainOf(count)] = balance(f.meshRule, count)
 	}
 	translate := []RuleText{
 		rule(toLocal, f.boundRule()),

@@ -55,18 +55,31 @@ func VIPs(n *Net, f family) *Table {
 		}
 	}
 	for count := range counts {
-		t.Chains[chainOf(count)] = &Chain{Rules: []RuleText{rule(statement{
-			fmt.Sprintf("dnat to %s daddr . numgen random mod %d map @tasks", f.table, count),
-			[]expr.Any{
-				f.load(f.dst, reg1), random(f.after(), count), lookup("tasks"),
-				&expr.NAT{Type: expr.NATTypeDestNAT, Family: f.nfproto, RegAddrMin: reg1},
-			},
-		})}}
+		t.Chains[chainOf(count)] = balance(f.vipRule, count)
 	}
 	t.Chains["pre"] = &Chain{Type: "nat", Hook: "prerouting", Priority: -100, Rules: []RuleText{rule(statement{
 		f.table + " daddr vmap @vips", []expr.Any{f.load(f.dst, reg1), vmap("vips")},
 	})}}
 	return t
+}
+
+// balance is the chain of so many backends. The kernel changes rules at once and looks a map's elements up as they are at
+// that moment: a packet that is in the chain while backends go may miss, and takes the first one then.
+func balance(of func(count int) RuleText, count int) *Chain {
+	if count == 1 {
+		return &Chain{Rules: []RuleText{of(1)}}
+	}
+	return &Chain{Rules: []RuleText{of(count), of(1)}}
+}
+
+func (f family) vipRule(count int) RuleText {
+	return rule(statement{
+		fmt.Sprintf("dnat to %s daddr . numgen random mod %d map @tasks", f.table, count),
+		[]expr.Any{
+			f.load(f.dst, reg1), random(f.after(), count), lookup("tasks"),
+			&expr.NAT{Type: expr.NATTypeDestNAT, Family: f.nfproto, RegAddrMin: reg1},
+		},
+	})
 }
 
 func chainOf(count int) string { return fmt.Sprintf("of%d", count) }
