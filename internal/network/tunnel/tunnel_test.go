@@ -201,6 +201,11 @@ func TestKernelWords(t *testing.T) {
 	if err := made.Create(ns, name, 1400); err != nil {
 		t.Fatal(err)
 	}
+	defer func() {
+		if err := made.Remove(ns, name); err != nil {
+			t.Error(err)
+		}
+	}()
 	if err := os.MkdirAll("/var/run/wireguard", 0o755); err != nil {
 		t.Fatal(err)
 	}
