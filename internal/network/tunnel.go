@@ -105,7 +105,12 @@ func (n *Network) remake(ns plan.NS, name string) {
 		}
 		n.have[ns] = nil // to be read
 		delete(n.own.keys, ownID{ns, name})
-		err := n.apply(context.Background(), nil, nil, nil)
+		// A process that dies takes its link along, but a moment after its word: what is read meanwhile has routes of a link
+		// that goes.
+		err := n.tunnels.Remove(ns, name)
+		if err == nil {
+			err = n.apply(context.Background(), nil, nil, nil)
+		}
 		n.leave()
 		if err == nil {
 			return

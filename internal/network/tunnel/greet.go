@@ -27,6 +27,13 @@ const (
 	lastGreeting  = 2 * time.Second
 )
 
+// The other side may not use the session before it has heard a packet of it, and WireGuard sends one: where that is lost, the
+// other side waits for five seconds and begins anew. So it hears some more.
+const (
+	reminders    = 3
+	reminderTime = 200 * time.Millisecond
+)
+
 func (g *greeter) wake() {
 	select {
 	case g.woken <- struct{}{}:
@@ -34,10 +41,11 @@ func (g *greeter) wake() {
 	}
 }
 
-// greeting is when a peer is to be greeted again.
+// greeting is what is to be done about a peer, and when.
 type greeting struct {
-	at    time.Time
-	delay time.Duration
+	at       time.Time
+	delay    time.Duration // to the next greeting, while it has not answered
+	reminded int           // how often, since it has
 }
 
 // run greets until the device ends.
@@ -60,53 +68,63 @@ func (g *greeter) run() {
 	}
 }
 
-// round greets those whose time has come. It returns those who have not answered yet and the time until the next of them;
-// 0: there is none. The configuration itself has greeted those who are new.
+// round greets those whose time has come, and reminds those who have answered. It returns all, and the time until the next
+// of them; 0: there is nothing to be done. The configuration itself has greeted those who are new.
 func (g *greeter) round(known map[string]greeting, now time.Time) (_ map[string]greeting, wait time.Duration) {
 	next := map[string]greeting{}
-	for _, peer := range g.strangers() {
+	for peer, answered := range g.peers() {
 		one, ok := known[peer]
-		if !ok {
-			one = greeting{now.Add(firstGreeting + rand.N(firstGreeting/2)), firstGreeting}
-		} else if !now.Before(one.at) && one.delay <= lastGreeting {
-			greet(g.dev, peer)
+		switch {
+		case !ok:
+			one = greeting{at: now.Add(firstGreeting + rand.N(firstGreeting/2)), delay: firstGreeting}
+		case answered && one.reminded < reminders:
+			with(g.dev, peer, (*device.Peer).SendKeepalive)
+			one.reminded++
+		case !answered && !now.Before(one.at) && one.delay <= lastGreeting:
+			with(g.dev, peer, greet)
 			one.delay *= 2
 			one.at = now.Add(one.delay + rand.N(one.delay/2))
 		}
 		next[peer] = one
-		if left := max(one.at.Sub(now), time.Millisecond); one.delay <= lastGreeting && (wait == 0 || left < wait) {
-			wait = left
+		if answered && one.reminded < reminders || !answered && one.delay <= lastGreeting {
+			wait = reminderTime
 		}
 	}
 	return next, wait
 }
 
-// strangers are the peers, as hex digits, that this device should greet and that never answered.
-func (g *greeter) strangers() (list []string) {
+// peers are those, as hex digits, that this device should greet, and whether they have ever answered.
+func (g *greeter) peers() map[string]bool {
 	text, err := g.dev.IpcGet()
 	if err != nil {
 		return nil
 	}
+	all := map[string]bool{}
 	peer := ""
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		switch {
 		case key == "public_key":
 			peer = value
-		case key == "last_handshake_time_sec" && value == "0" && initiates(g.public, toBase64(peer)):
-			list = append(list, peer)
+		case key == "last_handshake_time_sec" && initiates(g.public, toBase64(peer)):
+			all[peer] = value != "0"
 		}
 	}
-	return list
+	return all
 }
 
-func greet(dev *device.Device, digits string) {
+// with does something with a peer that is there.
+func with(dev *device.Device, digits string, do func(*device.Peer)) {
 	var key device.NoisePublicKey
 	if key.FromHex(digits) != nil {
 		return
 	}
 	if peer := dev.LookupPeer(key); peer != nil {
-		peer.ExpireCurrentKeypairs() // there are none: it forgets when the last handshake was begun
-		_ = peer.SendHandshakeInitiation(false)
+		do(peer)
 	}
+}
+
+func greet(peer *device.Peer) {
+	peer.ExpireCurrentKeypairs() // there are none: it forgets when the last handshake was begun
+	_ = peer.SendHandshakeInitiation(false)
 }
