@@ -174,13 +174,13 @@ func TestFilesSealAndOpen(t *testing.T) {
 		t.Errorf("nothing there: %v", err)
 	}
 	key := NewUnlockKey()
-	for name, sealing := range map[string][]byte{"open": nil, "sealed": key} {
+	for _, sealing := range [][]byte{nil, key} { // sealed in the end
 		if err := files.Save(want, sealing); err != nil {
 			t.Fatal(err)
 		}
 		got, err := files.Load(sealing)
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
-			t.Errorf("%s: %v (-want +got)\n%s", name, err, diff)
+			t.Errorf("sealed %v: %v (-want +got)\n%s", sealing != nil, err, diff)
 		}
 	}
 	for name, wrong := range map[string][]byte{"no key": nil, "another key": NewUnlockKey()} {
