@@ -130,10 +130,16 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 
 // Start starts the container's process, or one beside it.
 func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
-	if k := s.keeper(r.ID); r.ExecID == "" && k != nil {
-		k.started.Store(true)
+	k := s.keeper(r.ID)
+	if r.ExecID != "" || k == nil {
+		return s.TTRPCTaskService.Start(ctx, r)
 	}
-	return s.TTRPCTaskService.Start(ctx, r)
+	k.started.Store(true) // before it: the process may end before it returns
+	res, err := s.TTRPCTaskService.Start(ctx, r)
+	if err != nil {
+		k.started.Store(false)
+	}
+	return res, err
 }
 
 // busy says whether a container was started that has not ended.

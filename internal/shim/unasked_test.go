@@ -1,12 +1,16 @@
 package shim
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 )
 
 func TestShimThatNobodyKnowsEnds(t *testing.T) {
@@ -44,6 +48,29 @@ func TestShimThatNobodyKnowsEnds(t *testing.T) {
 				<-over
 			})
 		})
+	}
+}
+
+// starting is a runtime whose Start has one outcome.
+type starting struct {
+	taskapi.TTRPCTaskService
+	err error
+}
+
+func (r starting) Start(context.Context, *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+	return &taskapi.StartResponse{}, r.err
+}
+
+// A start that failed, as when what it needs was cleared up meanwhile, leaves no process to stay for.
+func TestAFailedStartKeepsNoShim(t *testing.T) {
+	for _, err := range []error{nil, errors.New("no such file or directory")} {
+		s := &service{TTRPCTaskService: starting{err: err}, keepers: map[string]*keeper{"c1": {}}}
+		if _, got := s.Start(t.Context(), &taskapi.StartRequest{ID: "c1"}); !errors.Is(got, err) {
+			t.Errorf("start: %v, want %v", got, err)
+		}
+		if s.busy() != (err == nil) {
+			t.Errorf("start: %v; busy: %v", err, s.busy())
+		}
 	}
 }
 
