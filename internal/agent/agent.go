@@ -72,7 +72,7 @@ type Config struct {
 	// Managers are where to look first, host:port; more are learnt and remembered.
 	Managers []string
 	// Dial connects to a manager; nil: rpc.Dial with Identity. Only a connection of rpc's own serves calls of the node's
-	// own (Leader), answers and renewals.
+	// own (Leader) and answers, only an [rpc.Issuer] renewals.
 	Dial func(ctx context.Context, addr string) (Manager, error)
 	// Rand is a number of chance below n, for jitter and the order of managers; nil: math/rand/v2's.
 	Rand func(n int64) int64
@@ -104,7 +104,7 @@ type Agent struct {
 	mu      sync.Mutex
 	state   State
 	period  time.Duration // of heartbeats
-	client  *rpc.Client   // to the leader; nil: no session
+	client  Manager       // to the leader; nil: no session
 	changed chan struct{} // closed when state changes
 	renew   chan struct{} // holds one token: look at the certificate
 }
@@ -233,11 +233,17 @@ func (a *Agent) heartbeatPeriod() time.Duration {
 
 // Leader returns the connection of the session with the leader, for calls of the node's own; nil without a session. It
 // ends with the session.
-func (a *Agent) Leader() *rpc.Client { return a.lead() }
-
-// lead returns the connection to the leader, nil without a session.
-func (a *Agent) lead() *rpc.Client {
+func (a *Agent) Leader() *rpc.Client {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.client
+	client, _ := a.client.(*rpc.Client)
+	return client
+}
+
+// issuer returns the connection to the leader, nil without a session, or with one that gives no certificates.
+func (a *Agent) issuer() rpc.Issuer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	issuer, _ := a.client.(rpc.Issuer)
+	return issuer
 }

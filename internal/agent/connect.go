@@ -9,7 +9,6 @@ import (
 	"github.com/containerd/errdefs"
 
 	"shoal/internal/cluster"
-	"shoal/internal/rpc"
 )
 
 // dialTime bounds the search for the leader at one manager.
@@ -28,8 +27,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	own, _ := client.(*rpc.Client)
-	s := &session{agent: a, client: own, stream: stream, ctx: ctx, cancel: cancel}
+	s := &session{agent: a, client: client, stream: stream, ctx: ctx, cancel: cancel}
 	return s.run()
 }
 

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -24,7 +23,7 @@ const (
 // another root, until ctx ends.
 func (a *Agent) renewals(ctx context.Context) {
 	delay := time.Duration(0)
-	chosen := rand.Float64()
+	chosen := a.fraction()
 	for {
 		changed := a.config.Identity.Changed()
 		wait := time.Until(ca.RenewAt(a.config.Identity.Leaf(), chosen))
@@ -32,7 +31,7 @@ func (a *Agent) renewals(ctx context.Context) {
 		case a.otherRole():
 			wait = 0
 		case a.otherRoot():
-			wait = time.Duration(rand.Int64N(int64(moveJitter)))
+			wait = time.Duration(a.config.Rand(int64(moveJitter)))
 		}
 		timer := time.NewTimer(max(wait, delay))
 		select {
@@ -42,7 +41,7 @@ func (a *Agent) renewals(ctx context.Context) {
 				delay = min(max(2*delay, renewFirst), renewLast)
 				continue
 			}
-			delay, chosen = 0, rand.Float64()
+			delay, chosen = 0, a.fraction()
 		case <-a.renew:
 		case <-changed:
 		case <-ctx.Done():
@@ -53,20 +52,26 @@ func (a *Agent) renewals(ctx context.Context) {
 	}
 }
 
+// fraction is a number of chance in [0, 1).
+func (a *Agent) fraction() float64 {
+	const parts = 1 << 53 // what a float64 tells apart
+	return float64(a.config.Rand(parts)) / parts
+}
+
 // otherRole says whether the store gives the node another role than its certificate.
 func (a *Agent) otherRole() bool {
 	n := a.State().Node
-	return n != nil && a.lead() != nil && n.Spec.Role != a.config.Identity.Subject().Role
+	return n != nil && a.issuer() != nil && n.Spec.Role != a.config.Identity.Subject().Role
 }
 
 func (a *Agent) otherRoot() bool {
-	return a.lead() != nil && ca.MustMove(a.config.Identity.Leaf(), a.config.Identity.Bundle().Root)
+	return a.issuer() != nil && ca.MustMove(a.config.Identity.Leaf(), a.config.Identity.Bundle().Root)
 }
 
 func (a *Agent) renewNow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
-	client := a.lead()
+	client := a.issuer()
 	if client == nil {
 		found, err := a.findLeader(ctx)
 		if err != nil {
@@ -74,7 +79,7 @@ func (a *Agent) renewNow(ctx context.Context) error {
 		}
 		defer found.Close()
 		var ours bool
-		if client, ours = found.(*rpc.Client); !ours {
+		if client, ours = found.(rpc.Issuer); !ours {
 			return cluster.Errorf(errdefs.ErrNotImplemented, "this connection to the leader renews no certificates")
 		}
 	}

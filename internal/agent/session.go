@@ -23,7 +23,7 @@ const (
 // session is one session with the leader.
 type session struct {
 	agent  *Agent
-	client *rpc.Client // nil: the connection is not rpc's own
+	client Manager
 	stream rpc.AgentStream
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -228,10 +228,11 @@ func (s *session) silence() error {
 
 // call opens the stream that the manager asked for and has it answered.
 func (s *session) call(id string) {
-	if s.agent.config.Call == nil || s.client == nil {
+	client, own := s.client.(*rpc.Client)
+	if s.agent.config.Call == nil || !own {
 		return
 	}
-	conn, err := s.client.Answer(s.ctx, id)
+	conn, err := client.Answer(s.ctx, id)
 	if err != nil {
 		s.agent.log.Warn("a call of the manager could not be answered", "err", err)
 		return

@@ -42,6 +42,7 @@ type managing struct {
 	leading  atomic.Bool   // and all that earlier leaders committed is applied here
 	led      chan struct{} // closed when this node leads for the first time
 	once     sync.Once
+	silent   int // looks in a row at which no leader was heard of; followRole's alone
 }
 
 // openManager starts a manager's parts on what the disk holds. bootstrap makes it the only voter of a new swarm.
@@ -83,7 +84,7 @@ func (n *node) openManager(ms *membership, bootstrap bool) (*managing, error) {
 		}
 	})
 	m.wg.Go(func() { m.leadWhenAsked(ctx) })
-	m.wg.Go(func() { n.sealAsAsked(ctx, m.store) })
+	m.wg.Go(func() { onCluster(ctx, m.store, n.asAsked(m)) })
 	m.wg.Go(func() { tellEvents(ctx, m.store, n.emit) })
 	return m, nil
 }
@@ -268,14 +269,24 @@ func (m *managing) close() error {
 	return err
 }
 
-// sealAsAsked keeps the node's secrets sealed as the swarm's autolock wants it, on every manager.
-func (n *node) sealAsAsked(ctx context.Context, s *store.Store) {
+// asAsked keeps, on every manager, the node's secrets sealed as the swarm's autolock wants it, and the log as long as its spec says.
+func (n *node) asAsked(m *managing) func(*cluster.Cluster) {
+	return func(c *cluster.Cluster) {
+		if err := n.seal(c.UnlockKey); err != nil {
+			n.log.Error("cannot seal the node's keys as autolock wants", "error", err)
+		}
+		if err := m.raft.SetSnapshots(c.Spec.Raft.SnapshotInterval, c.Spec.Raft.LogEntriesForSlowFollowers); err != nil {
+			n.log.Error("cannot write snapshots as often as the swarm wants", "error", err)
+		}
+	}
+}
+
+// onCluster calls f with the swarm's own object, and again when it has changed, until ctx ends.
+func onCluster(ctx context.Context, s *store.Store, f func(*cluster.Cluster)) {
 	for {
 		v := s.View()
 		if c := store.ClusterOf(v); c != nil {
-			if err := n.seal(c.UnlockKey); err != nil {
-				n.log.Error("cannot seal the node's keys as autolock wants", "error", err)
-			}
+			f(c)
 		}
 		for ev, err := range s.Watch(ctx, v.Index()) {
 			if err != nil || touches(ev, store.Clusters.Name()) {

@@ -9,14 +9,17 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/agent"
 	"shoal/internal/ca"
+	"shoal/internal/raftstore"
 	"shoal/internal/relay"
 	"shoal/internal/rpc"
 	"shoal/internal/store"
@@ -200,8 +203,11 @@ func (n *node) seal(key []byte) error {
 	return nil
 }
 
-// followRole starts and stops the manager's parts as the certificate comes to say manager or worker.
+// followRole starts and stops the manager's parts as the certificate comes to say manager or worker, and sees to it that a manager
+// has its vote.
 func (n *node) followRole(ctx context.Context, identity *ca.Identity) {
+	look := time.NewTicker(voteLook)
+	defer look.Stop()
 	for {
 		changed := identity.Changed()
 		if err := n.fitRole(ctx, identity.Subject().Role); err != nil && ctx.Err() == nil {
@@ -217,11 +223,16 @@ func (n *node) followRole(ctx context.Context, identity *ca.Identity) {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		case <-look.C:
 		}
 	}
 }
 
-const roleRetry = 2 * time.Second
+const (
+	roleRetry = 2 * time.Second
+	// voteLook is how often a manager looks whether it has its vote. It is longer than an election takes.
+	voteLook = 5 * time.Second
+)
 
 func (n *node) fitRole(ctx context.Context, role swarm.NodeRole) error {
 	if !n.verbs.TryLock() { // a verb is at work on the parts; leave waits for this loop to end
@@ -234,15 +245,38 @@ func (n *node) fitRole(ctx context.Context, role swarm.NodeRole) error {
 	switch {
 	case role == swarm.NodeRoleManager && m == nil:
 		return n.promote(ctx, ms)
+	case role == swarm.NodeRoleManager && n.unheard(m):
+		n.log.Info("this manager has no vote and asks for it")
+		return n.joinGroup(ctx, m, ms, n.knownManagers())
 	case role == swarm.NodeRoleWorker && m != nil:
 		n.log.Info("this node is a worker now")
 		n.mu.Lock()
 		n.managing = nil
 		n.mu.Unlock()
-		err := m.close()
-		return errors.Join(err, removeRaft(n.cfg.DataRoot))
+		return errors.Join(m.close(), removeRaft(n.cfg.DataRoot))
+	case role == swarm.NodeRoleWorker: // it may have been killed before it removed what it had as a manager
+		return removeRaft(n.cfg.DataRoot)
 	}
 	return nil
+}
+
+// unheard says whether this manager lacks its vote: it was killed before it had asked for it, or it was made a worker and a manager
+// again while it was down. In its own log it may vote then, but the leader, whom its agent has found, sends it nothing.
+func (n *node) unheard(m *managing) bool {
+	i := slices.IndexFunc(m.raft.Servers(), func(s raftstore.Server) bool { return s.ID == m.id && s.Voter })
+	if i >= 0 && m.raft.Leader() != "" {
+		m.silent = 0
+		return false
+	}
+	n.mu.RLock()
+	a := n.agent
+	n.mu.RUnlock()
+	if a == nil || a.Leader() == nil {
+		m.silent = 0
+		return false // nobody to ask
+	}
+	m.silent++
+	return i < 0 || m.silent > 1
 }
 
 var errBusy = errors.New("the node is joining or leaving")
@@ -252,9 +286,8 @@ func (n *node) promote(ctx context.Context, ms *membership) error {
 	if err := n.needDataKey(); err != nil {
 		return err
 	}
-	if err := removeRaft(n.cfg.DataRoot); err != nil { // of an earlier time as a manager
-		return err
-	}
+	// What an earlier try has left on the disk stays: the answer that gave this node its vote may have been lost, and a voter that
+	// forgets its log could vote twice.
 	m, err := n.openManager(ms, false)
 	if err != nil {
 		return err
@@ -288,19 +321,35 @@ func newDataKey() []byte {
 	return key
 }
 
-// joinGroup makes this manager a member of the Raft group: without a vote until it has caught up, then with one.
+// joinGroup makes this manager a member of the Raft group: without a vote until it has caught up, then with one. A group that elects
+// a leader just now is asked again: each step may be repeated.
 func (n *node) joinGroup(ctx context.Context, m *managing, ms *membership, managers []string) error {
 	ctx, cancel := whileProgress(ctx, catchUp, m.raft.Progress)
 	defer cancel()
-	var last error
-	for _, addr := range managers {
-		last = n.joinThrough(ctx, m, ms, addr)
-		if last == nil || ctx.Err() != nil {
-			break
+	for began := time.Now(); ; {
+		var last error
+		for _, addr := range managers {
+			last = n.joinThrough(ctx, m, ms, addr)
+			if last == nil || ctx.Err() != nil {
+				return last
+			}
+		}
+		if !errdefs.IsUnavailable(last) || time.Since(began) > electionTime {
+			return last
+		}
+		select {
+		case <-ctx.Done():
+			return last
+		case <-time.After(joinAgain):
 		}
 	}
-	return last
 }
+
+const (
+	// electionTime is how long a joining manager asks a group that has no leader.
+	electionTime = 20 * time.Second
+	joinAgain    = 250 * time.Millisecond
+)
 
 // whileProgress returns a context that ends when progress has stood still for that long.
 func whileProgress(ctx context.Context, quiet time.Duration, progress func() uint64) (context.Context, context.CancelFunc) {

@@ -18,6 +18,7 @@ import (
 	"shoal/internal/ca"
 	"shoal/internal/cluster"
 	"shoal/internal/dispatch"
+	"shoal/internal/raftstore"
 	"shoal/internal/rpc"
 	"shoal/internal/store"
 	"shoal/internal/store/storetest"
@@ -36,6 +37,7 @@ type alone struct{ id string }
 
 func (alone) IsLeader() bool                                    { return true }
 func (a alone) Leader() string                                  { return a.id }
+func (alone) Servers() []raftstore.Server                       { return nil }
 func (alone) AddNonvoter(context.Context, string, string) error { return nil }
 func (alone) Move(context.Context, string, string) error        { return nil }
 func (alone) AddVoter(context.Context, string, string) error    { return nil }

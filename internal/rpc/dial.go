@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -66,7 +67,7 @@ func dialTLS(ctx context.Context, config *tls.Config, addr string, control ...fu
 	}
 	raw, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil, cluster.Errorf(errdefs.ErrUnavailable, "connect to manager %s: %v", addr, err)
+		return nil, cluster.Errorf(errors.Join(errdefs.ErrUnavailable, err), "connect to manager %s: %v", addr, err)
 	}
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {

@@ -3,12 +3,14 @@ package rpc
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/ca"
 	"shoal/internal/cluster"
+	"shoal/internal/raftstore"
 	"shoal/internal/store"
 )
 
@@ -45,6 +47,10 @@ func (s *Server) issue(ctx context.Context, caller Caller, request *IssueRequest
 			return nil, cluster.Errorf(errdefs.ErrPermissionDenied, "node %s is not part of the swarm", caller.ID)
 		}
 		subject = ca.Subject{NodeID: n.ID, ClusterID: c.ID, Role: n.Spec.Role}
+		if subject.Role != swarm.NodeRoleManager && s.member(n.ID) {
+			// With this certificate it forgets its log: not while it has a vote, since a voter that forgets could vote twice.
+			return nil, cluster.Errorf(errdefs.ErrUnavailable, "node %s is still a member of the raft group: ask again", n.ID)
+		}
 	default:
 		return nil, errToken
 	}
@@ -56,6 +62,12 @@ func (s *Server) issue(ctx context.Context, caller Caller, request *IssueRequest
 		return nil, err
 	}
 	return &IssueReply{NodeID: subject.NodeID, Role: subject.Role, Chain: chain, Root: c.Root.Cert}, nil
+}
+
+// member says whether a node is in the Raft group.
+func (s *Server) member(id string) bool {
+	g := s.config.Group()
+	return g != nil && slices.ContainsFunc(g.Servers(), func(m raftstore.Server) bool { return m.ID == id })
 }
 
 func (s *Server) sign(ctx context.Context, c *cluster.Cluster, csr []byte, subject ca.Subject) ([]byte, error) {

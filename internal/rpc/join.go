@@ -87,9 +87,14 @@ func fetchRoot(ctx context.Context, addr string, token ca.Token) ([]byte, error)
 	return token.Trusted(reply.Root)
 }
 
+// Issuer is a connection to who gives certificates; [Client] is the body.
+type Issuer interface {
+	Issue(ctx context.Context, request *IssueRequest) (*IssueReply, error)
+}
+
 // Renew gets the node of that identity a certificate for the role that the store gives it now. The caller saves it and
 // puts it in use.
-func Renew(ctx context.Context, client *Client, identity *ca.Identity) (ca.Bundle, error) {
+func Renew(ctx context.Context, client Issuer, identity *ca.Identity) (ca.Bundle, error) {
 	key, csr, err := ca.NewRequest()
 	if err != nil {
 		return ca.Bundle{}, err

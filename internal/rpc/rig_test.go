@@ -11,6 +11,7 @@ import (
 
 	"shoal/internal/ca"
 	"shoal/internal/cluster"
+	"shoal/internal/raftstore"
 	"shoal/internal/store"
 	"shoal/internal/store/storetest"
 )
@@ -31,6 +32,14 @@ type fakeGroup struct {
 	follows atomic.Value // string: the leader's ID; empty: this one leads
 	self    string
 	added   chan string
+	servers atomic.Pointer[[]raftstore.Server]
+}
+
+func (g *fakeGroup) Servers() []raftstore.Server {
+	if list := g.servers.Load(); list != nil {
+		return *list
+	}
+	return nil
 }
 
 func (g *fakeGroup) IsLeader() bool { return g.follows.Load().(string) == "" }

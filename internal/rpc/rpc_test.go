@@ -23,6 +23,7 @@ import (
 
 	"shoal/internal/ca"
 	"shoal/internal/cluster"
+	"shoal/internal/raftstore"
 	"shoal/internal/store"
 	"shoal/internal/store/storetest"
 )
@@ -142,6 +143,34 @@ func TestRemovedWhileConnected(t *testing.T) {
 	})
 	if _, err := client.Leader(t.Context()); !errors.Is(err, errdefs.ErrPermissionDenied) {
 		t.Errorf("after the removal: %v", err)
+	}
+}
+
+// TestDemotedStaysAManagerWhileItVotes: with a worker's certificate it would forget its log, and a voter that forgets could vote twice.
+func TestDemotedStaysAManagerWhileItVotes(t *testing.T) {
+	r := newRig(t)
+	identity := r.node(t, "m2", swarm.NodeRoleManager)
+	storetest.Update(t, r.store, func(tx *store.Tx) {
+		n := *store.Nodes.Get(tx, "m2")
+		n.Spec.Role = swarm.NodeRoleWorker
+		store.Nodes.Put(tx, &n)
+	})
+	client, err := Dial(t.Context(), identity, r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	r.group.servers.Store(&[]raftstore.Server{{ID: "m2", Voter: true}})
+	if _, err := Renew(t.Context(), client, identity); !errors.Is(err, errdefs.ErrUnavailable) {
+		t.Errorf("a voter asks for a worker's certificate: %v", err)
+	}
+	r.group.servers.Store(&[]raftstore.Server{{ID: "m1", Voter: true}})
+	bundle, err := Renew(t.Context(), client, identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next, err := ca.NewIdentity(bundle); err != nil || next.Subject().Role != swarm.NodeRoleWorker {
+		t.Errorf("the certificate afterwards: %v", err)
 	}
 }
 

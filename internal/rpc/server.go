@@ -15,6 +15,7 @@ import (
 
 	"shoal/internal/ca"
 	"shoal/internal/cluster"
+	"shoal/internal/raftstore"
 	"shoal/internal/store"
 )
 
@@ -22,6 +23,7 @@ import (
 type Group interface {
 	IsLeader() bool
 	Leader() string // node ID, empty while nobody leads
+	Servers() []raftstore.Server
 	AddNonvoter(ctx context.Context, id, addr string) error
 	AddVoter(ctx context.Context, id, addr string) error
 	Move(ctx context.Context, id, addr string) error
