@@ -11,8 +11,9 @@ import (
 	"shoal/internal/store"
 )
 
-// looksPerPeriod is how often a heartbeat period the beats are looked at.
-const looksPerPeriod = 20
+// The beats are looked at when somebody may be late, but at most and at least so often a heartbeat period: less would be slow to
+// see that a clock or the period has changed.
+const looksPerPeriod, leastLooks = 20, 2
 
 // beats looks for late nodes until ctx ends.
 func (t *term) beats(ctx context.Context) error {
@@ -23,8 +24,8 @@ func (t *term) beats(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
-			timer.Reset(t.period() / looksPerPeriod)
-			err := t.look(ctx)
+			next, err := t.look(ctx)
+			timer.Reset(next)
 			if errdefs.IsResourceExhausted(err) { // the sessions of the others need not end for that
 				t.dispatcher.config.Log.Error("nodes that are down cannot be written so, will try again", "error", err)
 				continue
@@ -36,8 +37,10 @@ func (t *term) beats(ctx context.Context) error {
 	}
 }
 
-func (t *term) look(ctx context.Context) error {
+// look judges all nodes and returns when to do so again.
+func (t *term) look(ctx context.Context) (next time.Duration, _ error) {
 	now, period := t.dispatcher.config.Now(), t.period()
+	next = period / leastLooks
 	var down, ask []string
 	t.mu.Lock()
 	for id, m := range t.members {
@@ -52,16 +55,18 @@ func (t *term) look(ctx context.Context) error {
 		case Down:
 			down = append(down, id)
 		}
+		next = min(next, deadline(m.beat, period).Sub(now))
 	}
 	t.mu.Unlock()
+	next = max(next, period/looksPerPeriod)
 	for _, id := range ask {
 		t.probe(ctx, id)
 	}
 	if len(down) == 0 {
-		return nil
+		return next, nil
 	}
 	slices.Sort(down)
-	return t.fall(ctx, down)
+	return next, t.fall(ctx, down)
 }
 
 // probe finds out whether a silent node's machine lives, beside the rest.

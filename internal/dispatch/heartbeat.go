@@ -51,6 +51,14 @@ func judge(b beat, period time.Duration, now time.Time) Verdict {
 	return Wait
 }
 
+// deadline is the first moment at which a node that is not heard of may be more than waited for.
+func deadline(b beat, period time.Duration) time.Time {
+	if b.closed {
+		return b.last.Add(period * 3 / 2)
+	}
+	return b.last.Add(period)
+}
+
 // fallsKept is how long a fall counts against a node.
 const fallsKept = 10 * time.Minute
 

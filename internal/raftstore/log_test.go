@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -260,7 +261,9 @@ func TestLeaderChannel(t *testing.T) {
 		l := newLeaderCh()
 		barrier := make(chan error)
 		leads := false
-		go l.run(func() error { return <-barrier }, func(now bool) { leads = now })
+		var beats atomic.Int64
+		beat := func() { beats.Add(1) }
+		go l.run(func() error { return <-barrier }, func(now bool) { leads = now }, beat, time.Second)
 		told := func(want bool) {
 			t.Helper()
 			if got := <-l.out; got != want {
@@ -304,6 +307,19 @@ func TestLeaderChannel(t *testing.T) {
 		synctest.Wait()
 		told(false)
 		told(true)
+		before := beats.Load()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := beats.Load() - before; got != 10 {
+			t.Errorf("a leader beat %d times in ten intervals", got)
+		}
+		l.notify <- false
+		told(false)
+		before = beats.Load()
+		time.Sleep(10 * time.Second)
+		if beats.Load() != before {
+			t.Error("a follower beats")
+		}
 		l.stop()
 		if _, open := <-l.out; open {
 			t.Error("the channel stays open")
@@ -322,8 +338,12 @@ func TestTiming(t *testing.T) {
 				t.Errorf("election %v, leads %v: %v", election, leads, err)
 			}
 		}
-		if latest := 2 * heartbeat(election, true) / 10; 3*latest > c.LeaderLeaseTimeout {
-			t.Errorf("election %v: beats come every %v at the latest, the lease is %v", election, latest, c.LeaderLeaseTimeout)
+		if every := beatEvery(election); 3*every > c.LeaderLeaseTimeout {
+			t.Errorf("election %v: beats come every %v, the lease is %v", election, every, c.LeaderLeaseTimeout)
+		}
+		soonest, latest := heartbeat(election, true)/10, heartbeat(election, true)/5
+		if soonest <= beatEvery(election) || latest+beatEvery(election) > c.LeaderLeaseTimeout {
+			t.Errorf("election %v: the library's own beats come after %v to %v, ours after %v", election, soonest, latest, beatEvery(election))
 		}
 	}
 }

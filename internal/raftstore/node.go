@@ -78,7 +78,7 @@ func (c *Config) raft() *raft.Config {
 	r.HeartbeatTimeout = c.ElectionTimeout
 	r.ElectionTimeout = c.ElectionTimeout
 	r.LeaderLeaseTimeout = c.ElectionTimeout // no read goes by it (Confirm): as long as Raft allows, for busy machines
-	r.CommitTimeout = c.ElectionTimeout / 2  // followers serve no reads, so they may hear late of what is committed
+	r.CommitTimeout = c.ElectionTimeout      // followers serve no reads, so they may hear late of what is committed
 	r.BatchApplyCh = true
 	r.MaxAppendEntries = maxAppendEntries
 	r.SnapshotInterval = snapshotCheck
@@ -102,6 +102,7 @@ type Node struct {
 	settled   atomic.Uint64 // the term of the lead before which everything is applied here
 	observer  *raft.Observer
 	change    sync.Mutex // one membership change at a time
+	settings  sync.Mutex // of Raft, while they are changed
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -133,7 +134,10 @@ func Open(config Config) (*Node, error) {
 	}
 	n.observer = n.health.observe(n.raft)
 	n.confirmer.ask = n.confirm
-	go n.leader.run(n.barrier, n.pace)
+	go n.leader.run(n.barrier, n.pace, n.beat, beatEvery(c.ElectionTimeout))
+	if t, ok := c.Transport.(*transport); ok {
+		go n.succeed(t)
+	}
 	return n, nil
 }
 
@@ -191,9 +195,9 @@ func (n *Node) SetSnapshots(interval, trailing uint64) error {
 	if c.Trailing == 0 {
 		c.Trailing = defaultTrailing
 	}
-	reload := n.raft.ReloadableConfig()
-	reload.SnapshotThreshold, reload.TrailingLogs = c.SnapshotInterval, c.Trailing
-	return n.raft.ReloadConfig(reload)
+	return n.configure(func(r *raft.ReloadableConfig) {
+		r.SnapshotThreshold, r.TrailingLogs = c.SnapshotInterval, c.Trailing
+	})
 }
 
 // Snapshot writes a snapshot now and shortens the log. Nothing new since the last one is no error.

@@ -24,6 +24,7 @@ type layer struct {
 	cut   bool
 	slow  *valve // nil: nothing is held up
 	conns map[net.Conn]bool
+	taken int // connections that others have made
 }
 
 func newLayer(t testing.TB) *layer {
@@ -81,6 +82,9 @@ func (c *slowConn) Read(b []byte) (int, error) {
 func (l *layer) Accept() (net.Conn, error) {
 	for {
 		c, err := l.keep(l.Listener.Accept())
+		l.mu.Lock()
+		l.taken++
+		l.mu.Unlock()
 		if !errors.Is(err, errCut) {
 			return c, err
 		}
@@ -106,6 +110,19 @@ func (l *layer) setCut(cut bool) {
 		_ = c.Close()
 		delete(l.conns, c)
 	}
+}
+
+// breakAll closes every connection.
+func (l *layer) breakAll() {
+	l.setCut(true)
+	l.setCut(false)
+}
+
+// accepted is how many connections others have made.
+func (l *layer) accepted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.taken
 }
 
 // member is a node with its store, which leads when the node does.
@@ -139,7 +156,7 @@ func open(t testing.TB, config raftstore.Config) (*member, error) {
 	}
 	n, err := raftstore.Open(config)
 	if err != nil {
-		return nil, errors.Join(err, config.Transport.(*raft.NetworkTransport).Close())
+		return nil, errors.Join(err, config.Transport.(raft.WithClose).Close())
 	}
 	m.Node = n
 	done := make(chan struct{})
