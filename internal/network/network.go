@@ -44,6 +44,7 @@ type Network struct {
 	// seen are the mesh's ports that the last state had, yielded those of them that a process of the node keeps.
 	seen, yielded map[claim]bool
 	own           own
+	shut          string // tables of others that refuse and cannot be changed
 
 	// mu guards what is read without the gate.
 	mu      sync.Mutex

@@ -100,7 +100,7 @@ func (n *Network) program(ctx context.Context, what scope) error {
 	}
 	// Attach needs no look at other tables unless it made the first uplink.
 	if what.accept || want[plan.HostNS] != nil && len(ops) > 0 && hasUplinks(want) != hasUplinks(have) {
-		if err := n.kernel.Accept(n.config.Prefix, hasUplinks(n.have)); err != nil {
+		if err := n.accept(hasUplinks(n.have)); err != nil {
 			return fmt.Errorf("network: other tables' forward chains: %w", err)
 		}
 	}

@@ -67,6 +67,7 @@ type ruleKey struct {
 type readRule struct {
 	mark   string // its comment
 	handle uint64
+	does   fate
 }
 
 func marks(rules []readRule) (out []plan.RuleText) {
@@ -107,6 +108,8 @@ func readRules(s *space) (map[ruleKey][]readRule, error) {
 				key.chain = ad.String()
 			case unix.NFTA_RULE_HANDLE:
 				rule.handle = binary.BigEndian.Uint64(ad.Bytes())
+			case unix.NFTA_RULE_EXPRESSIONS:
+				ad.Nested(func(list *mdlayher.AttributeDecoder) error { rule.does = fateOf(list); return nil })
 			case unix.NFTA_RULE_USERDATA:
 				if text, ok := userdata.GetString(ad.Bytes(), userdata.TypeComment); ok {
 					rule.mark = text

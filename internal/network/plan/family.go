@@ -57,14 +57,21 @@ func (f family) load(offset, reg uint32) expr.Any {
 // after is the register behind an address in register one.
 func (f family) after() uint32 { return reg32 + f.length/4 }
 
-// in matches an address within a prefix. In tables of both families it first matches the family.
+// inBoth is in for tables of both families. In those of one, nft (1.0.6) dies of listing a rule that matches it.
+func (f family) inBoth(word string, not bool, p netip.Prefix) statement {
+	s := f.in(word, not, p)
+	s.exprs = append([]expr.Any{meta(expr.MetaKeyNFPROTO, reg1), compare(false, []byte{byte(f.nfproto)})}, s.exprs...)
+	return s
+}
+
+// in matches an address within a prefix.
 func (f family) in(word string, not bool, p netip.Prefix) statement {
 	offset := f.dst
 	if word == "saddr" {
 		offset = f.src
 	}
 	s := statement{text: f.table + " " + word + " " + equals(not) + p.String()}
-	s.exprs = append(s.exprs, meta(expr.MetaKeyNFPROTO, reg1), compare(false, []byte{byte(f.nfproto)}), f.load(offset, reg1))
+	s.exprs = append(s.exprs, f.load(offset, reg1))
 	if p.Bits() < f.bits() {
 		mask := make([]byte, f.length)
 		for i := range p.Bits() {

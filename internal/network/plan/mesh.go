@@ -28,7 +28,7 @@ func returnPath(in Input, ns *Namespace, n *Net) {
 	var mark, zone []RuleText
 	for _, f := range families {
 		for _, p := range subnetsOf(n, f) {
-			from := []statement{iif(vxlanLink), f.in("saddr", true, p)}
+			from := []statement{iif(vxlanLink), f.inBoth("saddr", true, p)}
 			mark = append(mark, rule(append(from, ctNew, markByMAC)...))
 			zone = append(zone, rule(append(from[:2:2], zoneByMAC)...))
 		}
