@@ -13,8 +13,9 @@ const (
 	DrainLabel = "shoal.drain"
 	// DrainTime is the drain time of services that have no such label.
 	DrainTime = 1500 * time.Millisecond
-	// drainPatience is how much longer than the drain time a task waits for nodes that do not say they have applied.
-	drainPatience = 5 * time.Second
+	// drainPatience is how much longer than the drain time a task waits for nodes that do not say they have applied. On an
+	// overloaded machine five were not enough: some led to a task up to four longer, and clients met a closed port.
+	drainPatience = 10 * time.Second
 	// appliedPoll is how soon to look at Applied again, should nobody call earlier.
 	appliedPoll = 200 * time.Millisecond
 	// orphanAfter is how long a task may be on a node that is DOWN before it is given up.
