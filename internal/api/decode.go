@@ -121,11 +121,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
-	w.WriteHeader(code)
-	_, err = w.Write(append(body, '\n'))
-	return err
+	return writeBody(w, code, body)
 }
 
 func badParam(name, value string) error {

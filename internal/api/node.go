@@ -9,7 +9,23 @@ import (
 )
 
 func (s *Server) nodeList(w http.ResponseWriter, r *http.Request) error {
-	return listed(s, w, r, (*controlplane.Control).Nodes)
+	f, err := filtersParam(r)
+	if err != nil {
+		return err
+	}
+	c, err := s.control()
+	if err != nil {
+		return err
+	}
+	nodes, err := c.Nodes(f)
+	if err != nil {
+		return err
+	}
+	body, err := s.nodes.list(nodes, len(f) == 0)
+	if err != nil {
+		return err
+	}
+	return writeBody(w, http.StatusOK, body)
 }
 
 func (s *Server) nodeInspect(w http.ResponseWriter, r *http.Request) error {

@@ -53,6 +53,7 @@ type Server struct {
 	cfg    Config
 	routes table
 	log    *slog.Logger
+	nodes  encodedNodes
 }
 
 // New returns the handler of the whole API, with and without the /v1.NN prefix.
