@@ -169,24 +169,31 @@ func (r *rig) leader() *playground.Machine {
 	return found
 }
 
-// target is the machine that a word stands for: "leader", "follower" or "worker".
+// target is a machine that a word stands for: "leader", "follower" or "worker". Of several it is the one with the most replicas:
+// a machine that has just been broken has none, and one that falls over and over is given none for minutes.
 func (r *rig) target(word string) *playground.Machine {
 	r.Helper()
-	switch word {
-	case "leader":
-		return r.leader()
-	case "follower":
-		leads := r.leader().Number
-		for n := 1; n <= managers; n++ {
-			if n != leads {
-				return r.machine(n)
-			}
+	leader := r.leader()
+	var able []*playground.Machine
+	for _, m := range r.play.Machines() {
+		switch manages := m.Number <= managers; {
+		case word == "leader" && m.Number == leader.Number, word == "follower" && manages && m.Number != leader.Number, word == "worker" && !manages:
+			able = append(able, m)
 		}
-	case "worker":
-		return r.machine(managers + 1)
 	}
-	r.Fatalf("no target %q: want leader, follower or worker", word)
-	return nil
+	if len(able) == 0 {
+		r.Fatalf("no target %q: want leader, follower or worker", word)
+	}
+	return slices.MaxFunc(able, func(a, b *playground.Machine) int { return cmp.Compare(r.replicasOn(a), r.replicasOn(b)) })
+}
+
+func (r *rig) replicasOn(m *playground.Machine) int {
+	r.Helper()
+	list, err := r.containers(m)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return len(list)
 }
 
 // await asks until ok returns nil, and fails with its last error when limit is over.
@@ -229,16 +236,15 @@ func words(name string, otherwise []string) []string {
 	return slices.Clone(otherwise)
 }
 
+// restTime is how long a replica on a machine that has fallen often is waited for.
+const restTime = 4 * time.Minute
+
 // spread makes sure that the machine runs a replica, so that there is something to lose: what has moved away does not come back
-// by itself.
+// by itself, and a machine that fell seven times in ten minutes, as these do, is given nothing for 160 seconds.
 func (r *rig) spread(m *playground.Machine) {
 	r.Helper()
-	for range 5 {
-		list, err := r.containers(m)
-		if err != nil {
-			r.Fatal(err)
-		}
-		if len(list) > 0 {
+	for began := time.Now(); time.Since(began) < restTime; {
+		if r.replicasOn(m) > 0 {
 			return
 		}
 		for _, n := range []uint64{2 * replicas, replicas} {
