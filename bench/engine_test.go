@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -73,13 +72,28 @@ func (e engineAPI) pull(ctx context.Context, repository, tag string) (string, er
 
 // create makes a replicated service and returns its ID.
 func (e engineAPI) create(ctx context.Context, name, image string, replicas uint64) (string, error) {
-	spec := swarm.ServiceSpec{
+	return e.make(ctx, swarm.ServiceSpec{
 		Annotations:  swarm.Annotations{Name: name},
 		TaskTemplate: swarm.TaskSpec{ContainerSpec: &swarm.ContainerSpec{Image: image}},
 		Mode:         swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &replicas}},
-	}
+	})
+}
+
+// make makes a service and returns its ID.
+func (e engineAPI) make(ctx context.Context, spec swarm.ServiceSpec) (string, error) {
 	var made struct{ ID string }
-	return made.ID, errors.Join(e.call(ctx, http.MethodPost, "/services/create", spec, &made))
+	err := e.call(ctx, http.MethodPost, "/services/create", spec, &made)
+	return made.ID, err
+}
+
+// tasks are all of a service.
+func (e engineAPI) tasks(ctx context.Context, service string) (tasks []swarm.Task, err error) {
+	filters, err := json.Marshal(map[string][]string{"service": {service}})
+	if err != nil {
+		return nil, err
+	}
+	err = e.call(ctx, http.MethodGet, "/tasks?filters="+url.QueryEscape(string(filters)), nil, &tasks)
+	return tasks, err
 }
 
 // lookEvery is how often a waiting client asks, as the CLI does with --detach=false.
@@ -87,14 +101,10 @@ const lookEvery = 100 * time.Millisecond
 
 // awaitTasks asks for the service's tasks until enough run, and returns all. A task that fails is an error.
 func (e engineAPI) awaitTasks(ctx context.Context, service string, want int) (tasks []swarm.Task, err error) {
-	filters, err := json.Marshal(map[string][]string{"service": {service}})
-	if err != nil {
-		return nil, err
-	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		if err := e.call(ctx, http.MethodGet, "/tasks?filters="+url.QueryEscape(string(filters)), nil, &tasks); err != nil {
+		if tasks, err = e.tasks(ctx, service); err != nil {
 			return nil, err
 		}
 		running := 0

@@ -18,6 +18,7 @@ import (
 var (
 	binary    = flag.String("shoal", "../bin/shoal", "the binary to measure; containerd, the shim, runc and shoal-sample lie beside it")
 	reference = flag.String("reference", "/var/cache/shoal-bench/docker.io", "where Debian's docker.io is unpacked; it is fetched when it is not there")
+	dir       = flag.String("dir", "/tmp", "a folder with a short path: the machines' disks lie in it")
 	alone     = flag.Bool("alone", false, "measure Shoal only")
 )
 
@@ -56,6 +57,12 @@ func boot(tb testing.TB, ctx context.Context, s subject) *node {
 // bootAll makes machines that reach each other. The end of any of them removes all.
 func bootAll(tb testing.TB, ctx context.Context, s subject, machines int) []*node {
 	tb.Helper()
+	return bootServing(tb, ctx, s, machines, func(ctx context.Context, p *playground.Playground) error { return p.StartRegistry(ctx) })
+}
+
+// bootServing is bootAll with a registry of the caller's.
+func bootServing(tb testing.TB, ctx context.Context, s subject, machines int, registry func(context.Context, *playground.Playground) error) []*node {
+	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Fatal("must be root: daemons run containers")
 	}
@@ -64,18 +71,18 @@ func bootAll(tb testing.TB, ctx context.Context, s subject, machines int) []*nod
 	if _, err := os.Stat(shoalBinary); err != nil {
 		tb.Fatalf("%v (make build makes it)", err)
 	}
-	dir, err := os.MkdirTemp("/tmp", "bench-") // short: sockets lie in it
+	disks, err := os.MkdirTemp(*dir, "bench-") // short: sockets lie in it
 	must(tb, err)
-	p, err := playground.New(playground.Config{Dir: filepath.Join(dir, "p"), Shoal: shoalBinary, Tied: true})
+	p, err := playground.New(playground.Config{Dir: filepath.Join(disks, "p"), Shoal: shoalBinary, Tied: true})
 	must(tb, err)
 	end := sync.OnceFunc(func() {
 		if err := p.Remove(); err != nil {
 			tb.Error(err)
 		}
-		os.RemoveAll(dir)
+		os.RemoveAll(disks)
 	})
 	tb.Cleanup(end) // after a Fatal
-	must(tb, p.StartRegistry(ctx))
+	must(tb, registry(ctx, p))
 	nodes := make([]*node, machines)
 	for i := range nodes {
 		n := &node{playground: p, registry: p.Registry(), end: end}
@@ -93,9 +100,16 @@ func bootAll(tb testing.TB, ctx context.Context, s subject, machines int) []*nod
 // swarm makes the node a swarm of one and pulls the sample image. It returns the image's pinned reference.
 func (n *node) swarm(tb testing.TB, ctx context.Context) string {
 	tb.Helper()
-	must(tb, n.api.call(ctx, http.MethodPost, "/swarm/init", swarm.InitRequest{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: n.Address.String()}, nil))
+	n.begin(tb, ctx)
 	image, err := n.api.pull(ctx, n.registry+"/web", "v1")
 	must(tb, err)
+	return image
+}
+
+// begin makes the node a swarm of one.
+func (n *node) begin(tb testing.TB, ctx context.Context) {
+	tb.Helper()
+	must(tb, n.api.call(ctx, http.MethodPost, "/swarm/init", swarm.InitRequest{ListenAddr: "0.0.0.0:2377", AdvertiseAddr: n.Address.String()}, nil))
 	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	must(tb, await(limit, "the node is not ready", func() bool {
@@ -103,5 +117,4 @@ func (n *node) swarm(tb testing.TB, ctx context.Context) string {
 		err := n.api.call(limit, http.MethodGet, "/nodes", nil, &nodes)
 		return err == nil && len(nodes) == 1 && nodes[0].Status.State == swarm.NodeStateReady
 	}))
-	return image
 }

@@ -10,21 +10,42 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
+
+	"shoal/internal/cli/playground"
 )
 
 // form boots machines and makes one swarm of them, the first ones its managers, with the sample image on each. It returns
 // the image's pinned reference.
 func form(tb testing.TB, ctx context.Context, s subject, managers, workers int) (nodes []*node, image string) {
 	tb.Helper()
-	nodes = bootAll(tb, ctx, s, managers+workers)
-	image = nodes[0].swarm(tb, ctx)
-	for i, n := range nodes[1:] {
-		must(tb, n.join(ctx, nodes[0], i+1 < managers))
-		_, err := n.api.pull(ctx, n.registry+"/web", "v1")
-		must(tb, err)
+	nodes, images := unite(tb, ctx, bootAll(tb, ctx, s, managers+workers), managers, "v1")
+	return nodes, images[0]
+}
+
+// formServing is form with a registry of the caller's, and several tags of the image.
+func formServing(
+	tb testing.TB, ctx context.Context, s subject, managers, workers int, registry func(context.Context, *playground.Playground) error, tags ...string,
+) ([]*node, []string) {
+	tb.Helper()
+	return unite(tb, ctx, bootServing(tb, ctx, s, managers+workers, registry), managers, tags...)
+}
+
+func unite(tb testing.TB, ctx context.Context, nodes []*node, managers int, tags ...string) (_ []*node, images []string) {
+	tb.Helper()
+	nodes[0].begin(tb, ctx)
+	for i, n := range nodes {
+		if i > 0 {
+			must(tb, n.join(ctx, nodes[0], i < managers))
+		}
+		images = nil
+		for _, tag := range tags {
+			image, err := n.api.pull(ctx, n.registry+"/web", tag)
+			must(tb, err)
+			images = append(images, image)
+		}
 	}
 	must(tb, nodes[0].api.awaitNodes(ctx, len(nodes)))
-	return nodes, image
+	return nodes, images
 }
 
 // join makes the node a member of first's swarm.
