@@ -47,9 +47,11 @@ func (s *Server) issue(ctx context.Context, caller Caller, request *IssueRequest
 			return nil, cluster.Errorf(errdefs.ErrPermissionDenied, "node %s is not part of the swarm", caller.ID)
 		}
 		subject = ca.Subject{NodeID: n.ID, ClusterID: c.ID, Role: n.Spec.Role}
-		if subject.Role != swarm.NodeRoleManager && s.member(n.ID) {
+		if subject.Role != swarm.NodeRoleManager && caller.Role == swarm.NodeRoleManager {
 			// With this certificate it forgets its log: not while it has a vote, since a voter that forgets could vote twice.
-			return nil, cluster.Errorf(errdefs.ErrUnavailable, "node %s is still a member of the raft group: ask again", n.ID)
+			if err := s.notMember(ctx, n.ID); err != nil {
+				return nil, err
+			}
 		}
 	default:
 		return nil, errToken
@@ -64,10 +66,17 @@ func (s *Server) issue(ctx context.Context, caller Caller, request *IssueRequest
 	return &IssueReply{NodeID: subject.NodeID, Role: subject.Role, Chain: chain, Root: c.Root.Cert}, nil
 }
 
-// member says whether a node is in the Raft group.
-func (s *Server) member(id string) bool {
+// notMember returns an error of class Unavailable while a node is in the Raft group, or about to be.
+func (s *Server) notMember(ctx context.Context, id string) error {
+	if err := s.holdMembers(ctx); err != nil {
+		return err
+	}
+	defer s.letMembersGo()
 	g := s.config.Group()
-	return g != nil && slices.ContainsFunc(g.Servers(), func(m raftstore.Server) bool { return m.ID == id })
+	if g != nil && slices.ContainsFunc(g.Servers(), func(m raftstore.Server) bool { return m.ID == id }) {
+		return cluster.Errorf(errdefs.ErrUnavailable, "node %s is still a member of the raft group: ask again", id)
+	}
+	return nil
 }
 
 func (s *Server) sign(ctx context.Context, c *cluster.Cluster, csr []byte, subject ca.Subject) ([]byte, error) {

@@ -31,9 +31,15 @@ func (s *Server) join(ctx context.Context, caller Caller, request *JoinRequest) 
 	if _, _, err := net.SplitHostPort(request.Addr); err != nil {
 		return nil, cluster.Errorf(errdefs.ErrInvalidArgument, "address of manager %s: %v", caller.ID, err)
 	}
+	// What is begun here is waited for: a worker's certificate must not be given meanwhile (see issue).
+	if err := s.holdMembers(ctx); err != nil {
+		return nil, err
+	}
+	defer s.letMembersGo()
+	ctx = context.WithoutCancel(ctx)
 	_, err := s.config.Store.Update(ctx, func(tx *store.Tx) error {
 		have := store.Nodes.Get(tx, caller.ID)
-		if have == nil || have.Spec.Role != swarm.NodeRoleManager {
+		if have == nil || have.Spec.Role != swarm.NodeRoleManager || have.Cert.Role == swarm.NodeRoleWorker {
 			return cluster.Errorf(errdefs.ErrPermissionDenied, "node %s is not a manager", caller.ID)
 		}
 		if have.ManagerStatus != nil && have.ManagerStatus.Addr == request.Addr {
@@ -61,6 +67,18 @@ func (s *Server) join(ctx context.Context, caller Caller, request *JoinRequest) 
 	view := s.config.Store.View()
 	return &JoinReply{Leader: g.Leader(), Peers: Managers(view), Index: view.Index()}, nil
 }
+
+// holdMembers waits until nobody is being made a member.
+func (s *Server) holdMembers(ctx context.Context) error {
+	select {
+	case s.members <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return cluster.Errorf(errdefs.ErrUnavailable, "another manager is joining: %v", ctx.Err())
+	}
+}
+
+func (s *Server) letMembersGo() { <-s.members }
 
 // leave takes the caller out of the Raft group and marks it DOWN.
 func (s *Server) leave(ctx context.Context, caller Caller, _ *Empty) (*Empty, error) {

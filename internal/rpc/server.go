@@ -75,6 +75,8 @@ type Server struct {
 	handshakes, anonymous gate
 	patience              time.Duration // for a handshake
 
+	members chan struct{} // holds one while a manager is made a member
+
 	grpc   *grpc.Server
 	http   *http.Server
 	dialer peers
@@ -99,7 +101,7 @@ func NewServer(config Config) *Server {
 	if config.Group == nil {
 		config.Group = func() Group { return nil }
 	}
-	s := &Server{config: config, log: config.Log}
+	s := &Server{config: config, log: config.Log, members: make(chan struct{}, 1)}
 	s.dialer.identity = config.Identity
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.handshakes.max, s.handshakes.one = maxHandshakes, maxFromOne

@@ -24,7 +24,11 @@ func (w *world) act() {
 // request has a client ask for something.
 func (w *world) request() {
 	c, r := w.client, w.rand
-	switch r.IntN(16) {
+	switch r.IntN(20) {
+	case 16, 17, 18:
+		w.client.role(w.some())
+	case 19:
+		w.client.rotateRoot()
 	case 0, 1, 2:
 		c.create()
 	case 3, 4, 5:
@@ -139,10 +143,11 @@ func (w *world) trouble() {
 
 // replace removes a worker from the swarm and has another one join.
 func (w *world) replace(h *host) {
-	if h.manages || h.left {
+	w.mu.Lock()
+	if h.manages || h.left || store.Nodes.Get(w.view(), h.id) == nil {
+		w.mu.Unlock()
 		return
 	}
-	w.mu.Lock()
 	fresh := w.addHost(false)
 	w.note("%s is removed from the swarm, %s joins", h.id, fresh.id)
 	w.mu.Unlock()

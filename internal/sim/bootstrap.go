@@ -31,13 +31,20 @@ func (a *authority) open(w *world) {
 	}
 }
 
+// certificateLife is how long certificates last in a run that sees them renewed.
+const certificateLife = ca.MinExpiry
+
 func (a *authority) certificate(w *world, id string, role swarm.NodeRole) ca.Bundle {
 	key, csr, err := ca.NewRequest()
 	if err != nil {
 		w.fail("certificate of %s: %v", id, err)
 		return ca.Bundle{}
 	}
-	chain, err := a.root.Sign(csr, ca.Subject{NodeID: id, ClusterID: a.cluster.ID, Role: role}, 0, time.Now())
+	life := time.Duration(0)
+	if w.longLived {
+		life = certificateLife
+	}
+	chain, err := a.root.Sign(csr, ca.Subject{NodeID: id, ClusterID: a.cluster.ID, Role: role}, life, time.Now())
 	if err != nil {
 		w.fail("certificate of %s: %v", id, err)
 	}
@@ -60,6 +67,9 @@ func (f first) Propose(_ context.Context, entry []byte) error {
 func (w *world) bootstrap() {
 	c := w.authority.cluster
 	c.Spec.Dispatcher.HeartbeatPeriod = []time.Duration{2 * time.Second, 5 * time.Second}[w.rand.IntN(2)]
+	if w.longLived { // beats are what such a run consists of
+		c.Spec.Dispatcher.HeartbeatPeriod, c.Spec.CAConfig.NodeCertExpiry = 10*time.Second, certificateLife
+	}
 	history := []int64{0, 1, 5}[w.rand.IntN(3)]
 	c.Spec.Orchestration.TaskHistoryRetentionLimit = &history
 	s := store.New()

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/controlplane"
+	"shoal/internal/reconcile"
 	"shoal/internal/store"
 )
 
@@ -158,6 +159,9 @@ func (c *client) policies(spec *swarm.ServiceSpec) {
 	if r.IntN(3) == 0 {
 		spec.Labels["shoal.drain"] = "0s"
 	}
+	if c.w.rebalances && r.IntN(2) == 0 {
+		spec.Labels[reconcile.RebalanceLabel] = "true"
+	}
 }
 
 func (c *client) updateConfig(order swarm.UpdateOrder) *swarm.UpdateConfig {
@@ -255,7 +259,30 @@ func (c *client) node(id string, change func(*swarm.NodeSpec)) {
 	spec := n.Spec
 	spec.Labels = map[string]string{"zone": n.Spec.Labels["zone"]}
 	change(&spec)
-	c.ask(fmt.Sprintf("node %s %s zone %s", id, spec.Availability, spec.Labels["zone"]), func(ctx context.Context, ctl *controlplane.Control) error {
+	c.ask(fmt.Sprintf("node %s %s %s zone %s", id, spec.Role, spec.Availability, spec.Labels["zone"]), func(ctx context.Context, ctl *controlplane.Control) error {
 		return ctl.UpdateNode(ctx, id, n.Version.Index, spec)
+	}, nil)
+}
+
+// role asks to make a manager of a worker, and a worker of a manager.
+func (c *client) role(h *host) {
+	c.node(h.id, func(n *swarm.NodeSpec) {
+		if n.Role == swarm.NodeRoleManager {
+			n.Role = swarm.NodeRoleWorker
+		} else {
+			n.Role = swarm.NodeRoleManager
+		}
+	})
+}
+
+// rotateRoot asks for another root of the swarm's trust, which every node then moves to.
+func (c *client) rotateRoot() {
+	c.ask("rotate the root", func(ctx context.Context, ctl *controlplane.Control) error {
+		now, err := ctl.Swarm()
+		if err != nil {
+			return err
+		}
+		now.Spec.CAConfig.ForceRotate++
+		return ctl.UpdateSwarm(ctx, now.Spec, controlplane.SwarmUpdate{Version: now.Version.Index})
 	}, nil)
 }

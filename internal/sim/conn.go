@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -50,6 +51,7 @@ func (c *connection) trip(ctx context.Context) error {
 		w.mu.Lock()
 		h, moved, open := w.host(c.to), w.net.moved, w.net.both(me, c.to)
 		dead, on := c.from.dead, h != nil && h.on
+		expired := time.Now().After(c.from.identity.Leaf().NotAfter)
 		var m *manager
 		if on {
 			m = h.manager
@@ -59,6 +61,8 @@ func (c *connection) trip(ctx context.Context) error {
 		case dead:
 			return unreachable(c.to, context.Canceled)
 		case !open || !on: // packets go nowhere
+		case expired:
+			return unreachable(c.to, errors.New("remote error: tls: expired certificate"))
 		case m == nil:
 			return unreachable(c.to, errors.New("connection refused"))
 		case c.server == nil:
@@ -100,6 +104,28 @@ func (c *connection) Leader(ctx context.Context) (*rpc.LeaderReply, error) {
 	return reply, nil
 }
 
+// Issue asks for a certificate, and Join for a place among the managers. The answer may be lost.
+func (c *connection) Issue(ctx context.Context, request *rpc.IssueRequest) (*rpc.IssueReply, error) {
+	return ask(ctx, c, request, rpc.Local.Issue)
+}
+
+// Join asks for a place among the managers.
+func (c *connection) Join(ctx context.Context, request *rpc.JoinRequest) (*rpc.JoinReply, error) {
+	return ask(ctx, c, request, rpc.Local.Join)
+}
+
+func ask[Q, R any](ctx context.Context, c *connection, request *Q, call func(rpc.Local, context.Context, *Q) (*R, error)) (*R, error) {
+	if err := c.trip(ctx); err != nil {
+		return nil, err
+	}
+	addr := &net.TCPAddr{IP: c.from.host.addr().AsSlice(), Port: 40000}
+	reply, err := call(rpc.Local{Server: c.server.server, Cert: c.from.identity.Leaf(), Addr: addr}, ctx, request)
+	if back := c.trip(ctx); back != nil {
+		return nil, back
+	}
+	return reply, err
+}
+
 // Session opens a stream and has the manager's dispatcher serve it.
 func (c *connection) Session(ctx context.Context) (rpc.AgentStream, error) {
 	if err := c.trip(ctx); err != nil {
@@ -112,7 +138,7 @@ func (c *connection) Session(ctx context.Context) (rpc.AgentStream, error) {
 		return nil, cluster.Errorf(errdefs.ErrUnavailable, "no leader here")
 	}
 	s := newStream(ctx, c)
-	caller := rpc.Caller{ID: c.from.host.id, Role: c.from.host.role(), Addr: c.from.host.id}
+	caller := rpc.Caller{ID: c.from.host.id, Role: c.from.identity.Subject().Role, Addr: c.from.host.id}
 	server, m := &serverEnd{s}, c.server
 	c.cancel = append(c.cancel, s.closeClient)
 	m.running.Go(func() {

@@ -5,9 +5,13 @@
 // when all faults have healed, the swarm must come to rest as its services ask (rest.go).
 //
 // What is real: store, manager, reconcile, allocate, schedule, controlplane, dispatch and agent, their goroutines and
-// timers included. What is not: Raft itself (hashicorp/raft keeps its own goroutines and clock; group.go stands for it,
-// by what it promises and what it leaves open), certificates and gRPC (conn.go: streams that keep their order, are
-// delayed, held up, cut and reset), containers (engine.go) and the kernel's data plane.
+// timers included, and certificates with the calls that give them and that make managers. What is not: Raft itself
+// (hashicorp/raft keeps its own goroutines and clock; group.go and seat.go stand for it and its members, by what it promises
+// and what it leaves open), TLS and gRPC (conn.go: streams that keep their order, are delayed, held up, cut and reset), the
+// daemon's change of role (role.go does what it does), containers (engine.go) and the kernel's data plane.
+//
+// A run ends: a swarm that comes to no rest fails after twenty minutes of its own time, the whole run after three hours, and
+// one that spins at one instant after five minutes of ours. Each names its seed.
 //
 //	go test ./internal/sim                          # 1,000 seeds
 //	go test ./internal/sim -run TestSeeds -seed=N   # one, as a failure says, with its story

@@ -15,13 +15,14 @@ import (
 // a leader that lost its majority may not know it for a while, and what it had proposed may be in the next leader's log
 // or not. It goes further than Raft in one thing: an entry may come once more, late, for the store's own fence to refuse.
 type group struct {
-	w      *world
-	log    []logged
-	term   uint64
-	leader string   // empty: none was elected yet
-	stale  [][]byte // entries that come a second time, late
-	lost   time.Time
-	events uint64 // counts elections and losses
+	w       *world
+	log     []logged
+	term    uint64
+	leader  string          // empty: none was elected yet
+	members map[string]bool // host IDs; true: it votes
+	stale   [][]byte        // entries that come a second time, late
+	lost    time.Time
+	events  uint64 // counts elections and losses
 }
 
 // logged is one committed entry.
@@ -38,7 +39,13 @@ type pending struct {
 	answer  chan error
 }
 
-func newGroup(w *world) *group { return &group{w: w} }
+func newGroup(w *world) *group { return &group{w: w, members: map[string]bool{}} }
+
+// hears says whether what is committed comes to a manager by itself.
+func (g *group) hears(h *host) bool {
+	_, member := g.members[h.id]
+	return member && g.w.net.both(h.id, g.leader)
+}
 
 // Bounds of the consensus.
 const (
@@ -54,7 +61,7 @@ func (g *group) run(ctx context.Context) {
 		g.w.mu.Lock()
 		g.look()
 		for i, h := range g.w.hosts {
-			if m := h.manager; m != nil && m.applied < len(g.log) && g.w.net.both(h.id, g.leader) && g.w.dice.one(3, "catch up", k*8+uint64(i)) {
+			if m := h.manager; m != nil && m.applied < len(g.log) && g.hears(h) && g.w.dice.one(3, "catch up", k*8+uint64(i)) {
 				g.catchUp(m)
 			}
 		}
@@ -88,13 +95,8 @@ func (g *group) look() {
 	if since < g.w.dice.between(electLeast, electMost, "election", g.events) {
 		return
 	}
-	var able []*manager
-	for _, h := range g.w.hosts {
-		if h.manager != nil && h.manager != old && g.majority(h) {
-			able = append(able, h.manager)
-		}
-	}
-	if old != nil && !old.leads && g.majority(old.host) {
+	able := g.able(old)
+	if old != nil && !old.leads && g.members[old.host.id] && g.majority(old.host) {
 		able = append(able, old)
 	}
 	if len(able) > 0 {
@@ -102,11 +104,21 @@ func (g *group) look() {
 	}
 }
 
-// majority says whether a manager reaches, and is reached by, more than half of all managers, itself included.
+// able are the managers that can win an election, one left out.
+func (g *group) able(without *manager) (list []*manager) {
+	for _, h := range g.w.hosts {
+		if h.manager != nil && h.manager != without && g.members[h.id] && g.majority(h) {
+			list = append(list, h.manager)
+		}
+	}
+	return list
+}
+
+// majority says whether a manager reaches, and is reached by, more than half of the voters, itself included.
 func (g *group) majority(h *host) bool {
 	all, have := 0, 0
 	for _, other := range g.w.hosts {
-		if !other.manages {
+		if !g.members[other.id] {
 			continue
 		}
 		all++
@@ -194,7 +206,7 @@ func (g *group) follow(from *manager) {
 		time.AfterFunc(g.w.dice.delay(20*time.Millisecond, time.Second, "follow", uint64(len(g.log))*16+uint64(i)), func() {
 			g.w.mu.Lock()
 			defer g.w.mu.Unlock()
-			if !m.dead && g.w.net.both(h.id, g.leader) {
+			if !m.dead && g.hears(h) {
 				g.catchUp(m)
 			}
 		})

@@ -19,7 +19,7 @@ type host struct {
 	w       *world
 	id      string
 	number  uint16
-	manages bool
+	manages bool // by the certificate on its disk
 	on      bool
 	skew    atomic.Int64 // nanoseconds that the machine's clock is ahead
 	boots   uint64
@@ -39,16 +39,18 @@ type host struct {
 
 // process is one run of a daemon's agent.
 type process struct {
-	host    *host
-	born    uint64
-	dead    bool
-	ctx     context.Context
-	cancel  context.CancelFunc
-	agent   *agent.Agent
-	running sync.WaitGroup
-	streams []*stream
-	dials   uint64
-	chances uint64
+	host     *host
+	born     uint64
+	dead     bool
+	ctx      context.Context
+	cancel   context.CancelFunc
+	agent    *agent.Agent
+	identity *ca.Identity
+	known    []string // managers' addresses, when it began
+	running  sync.WaitGroup
+	streams  []*stream
+	dials    uint64
+	chances  uint64
 }
 
 // ahead is how far the machine's clock is ahead of the world's.
@@ -62,29 +64,29 @@ func (h *host) start() error {
 		return nil
 	}
 	h.boots++
-	if h.manages {
-		if err := h.startManager(); err != nil {
-			return err
-		}
-	}
 	identity, err := ca.NewIdentity(h.bundle)
 	if err != nil {
 		return err
 	}
-	p := &process{host: h, born: h.boots}
+	if h.manages {
+		if err := h.startManager(identity); err != nil {
+			return err
+		}
+	}
+	p := &process{host: h, born: h.boots, identity: identity}
 	p.ctx, p.cancel = context.WithCancel(h.w.ctx)
-	var managers []string
 	for _, other := range h.w.hosts {
-		if other.manages {
-			managers = append(managers, other.id+port)
+		if other.manages && !other.left {
+			p.known = append(p.known, other.id+port)
 		}
 	}
 	p.agent = agent.New(agent.Config{
-		Dir: h.dir, Identity: identity, Executor: &hands{p}, Network: &plane{p}, Managers: managers,
+		Dir: h.dir, Identity: identity, Save: p.save, Executor: &hands{p}, Network: &plane{p}, Managers: p.known,
 		Dial: p.dial, Rand: p.chance, Parallel: 2,
 	})
 	h.process = p
 	p.running.Go(func() { p.agent.Run(p.ctx) }) //nolint:errcheck // it ends with its context
+	p.running.Go(p.followRole)
 	return nil
 }
 
@@ -134,6 +136,7 @@ func (w *world) boot() {
 	w.mu.Lock()
 	managers := []int{1, 3, 3, 3, 5}[w.rand.IntN(5)]
 	workers := 1 + w.rand.IntN(5)
+	w.longLived, w.rebalances = w.rand.IntN(16) == 0, w.rand.IntN(4) == 0
 	for i := range managers + workers {
 		w.addHost(i < managers)
 	}
@@ -177,6 +180,9 @@ func (w *world) addHost(manages bool) *host {
 		context.AfterFunc(w.ctx, func() { os.RemoveAll(dir) })
 	}
 	w.hosts = append(w.hosts, h)
+	if manages {
+		w.group.members[h.id] = true
+	}
 	return h
 }
 

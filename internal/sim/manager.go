@@ -6,9 +6,11 @@ import (
 	"sync"
 	"time"
 
+	"shoal/internal/ca"
 	"shoal/internal/controlplane"
 	"shoal/internal/dispatch"
 	passes "shoal/internal/manager"
+	"shoal/internal/rpc"
 	"shoal/internal/store"
 )
 
@@ -20,6 +22,7 @@ type manager struct {
 	store    *store.Store
 	dispatch *dispatch.Dispatcher
 	control  *controlplane.Control
+	server   *rpc.Server
 	ctx      context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
@@ -34,11 +37,12 @@ type manager struct {
 	applied    int // entries of the log
 	flying     *pending
 	proposed   uint64
+	changes    uint64            // of the group's members that it asked for
 	probes     map[string]uint64 // by host
 }
 
 // startManager reads the disk and runs the manager. w.mu is held.
-func (h *host) startManager() error {
+func (h *host) startManager(identity *ca.Identity) error {
 	m := &manager{host: h, w: h.w, born: h.boots, lead: make(chan bool, 64), probes: map[string]uint64{}}
 	m.ctx, m.cancel = context.WithCancel(h.w.ctx)
 	m.store = store.NewWithClock(m.now)
@@ -49,7 +53,11 @@ func (h *host) startManager() error {
 		m.applied = h.position
 	}
 	m.dispatch = dispatch.New(dispatch.Config{Store: m.store, Reach: m.reach, Now: m.now})
-	m.control = &controlplane.Control{Store: m.store}
+	place := seat{m: m}
+	m.control = &controlplane.Control{Store: m.store, Members: place.status, MayDemote: place.mayLose}
+	m.server = rpc.NewServer(rpc.Config{
+		Identity: identity, Store: m.store, Group: func() rpc.Group { return seat{m: m, blind: h.w.lie == LieMember} }, Sessions: m.dispatch, Advertise: h.id + port, Now: m.now,
+	})
 	h.manager = m
 	m.running.Go(m.run)
 	return nil
@@ -95,6 +103,11 @@ func (m *manager) takeLead() (stop func()) {
 	loops.Go(func() {
 		m.keep(ctx, func(ctx context.Context) error {
 			return passes.Lead(ctx, passes.Config{Store: m.store, Applied: m.dispatch.Applied, Moved: m.dispatch.AppliedMoved})
+		})
+	})
+	loops.Go(func() {
+		m.keep(ctx, func(ctx context.Context) error {
+			return passes.Members(ctx, passes.MembersConfig{Store: m.store, Group: seat{m: m}, Self: m.host.id, Now: m.now})
 		})
 	})
 	return func() {

@@ -1,13 +1,17 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/cluster"
+	"shoal/internal/controlplane"
+	"shoal/internal/reconcile"
 	"shoal/internal/store"
 )
 
@@ -15,12 +19,21 @@ import (
 const (
 	restTime  = 20 * time.Minute // it may take so long
 	quietTime = 20 * time.Second // and must stay so
+	calmTime  = 3 * time.Second  // without news the swarm counts as at rest
+	// spreadTime is the same where services are spread again, which waits until none of their tasks has failed for five minutes.
+	spreadTime = 7 * time.Minute
 )
 
 // rest heals everything and holds that the swarm comes to be as its services ask, and stays so.
 func (w *world) rest() {
 	w.heal()
-	began := time.Now()
+	if w.fault() != nil {
+		return
+	}
+	began, calm := time.Now(), calmTime
+	if w.rebalances {
+		calm = spreadTime
+	}
 	w.amend()
 	for since, at := time.Now(), uint64(0); ; {
 		why, index := w.unrest()
@@ -30,7 +43,7 @@ func (w *world) rest() {
 		if why != "" || index != at {
 			since, at = time.Now(), index
 		}
-		if time.Since(since) > 3*time.Second {
+		if time.Since(since) > calm {
 			break
 		}
 		if time.Since(began) > restTime {
@@ -42,17 +55,42 @@ func (w *world) rest() {
 		w.wait(time.Second)
 	}
 	w.mu.Lock()
-	index := w.rules.index
+	index, renewed := w.rules.index, w.renewed
 	w.note("at rest at index %d", index)
 	w.mu.Unlock()
 	w.wait(quietTime)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.rules.index != index {
+	if w.rules.index != index && w.renewed == renewed { // a certificate's time may come
+
 		w.fail("%d transactions were written while nothing was to do", w.rules.index-index)
 	}
 	w.rules.alike()
 	w.rules.identical()
+	w.spread()
+}
+
+// spread holds that what wants to be spread is.
+func (w *world) spread() {
+	v := w.view()
+	for s := range store.Services.All(v) {
+		if !reconcile.Rebalances(s) || !w.rebalances {
+			continue
+		}
+		on := map[string]int{}
+		for n := range store.Nodes.All(v) {
+			on[n.ID] = 0
+		}
+		for t := range store.Tasks.By(v, store.TaskService, s.ID) {
+			if t.Status.State == swarm.TaskStateRunning {
+				on[t.NodeID]++
+			}
+		}
+		counts := slices.Sorted(maps.Values(on))
+		if counts[len(counts)-1]-counts[0] > 1 {
+			w.fail("%s wants to be spread, and its tasks are on %v", s.Spec.Name, on)
+		}
+	}
 }
 
 // heal ends all trouble.
@@ -66,15 +104,17 @@ func (w *world) heal() {
 	for _, h := range hosts {
 		h.back()
 	}
-	for {
+	for began := time.Now(); w.fault() == nil; w.wait(time.Second) {
 		w.mu.Lock()
 		m := w.leader()
 		ready := m != nil && m.leading
+		if !ready && time.Since(began) > restTime {
+			w.fail("no leader %s after everything has healed", restTime)
+		}
 		w.mu.Unlock()
 		if ready {
 			return
 		}
-		w.wait(time.Second)
 	}
 }
 
@@ -83,7 +123,24 @@ func (w *world) heal() {
 func (w *world) amend() {
 	w.wait(10 * time.Second) // what clients still wait for is over
 	w.mu.Lock()
-	v := w.leader().store.View()
+	hosts := w.hosts
+	w.mu.Unlock()
+	for _, h := range hosts {
+		if h.lost() {
+			w.client.ask("remove node "+h.id+", which knows no manager any more", func(ctx context.Context, ctl *controlplane.Control) error {
+				return ctl.RemoveNode(ctx, h.id, true)
+			}, nil)
+			w.wait(10 * time.Second)
+		}
+	}
+	w.mu.Lock()
+	m := w.leader()
+	if m == nil {
+		w.fail("nobody leads although nothing is in the way")
+		w.mu.Unlock()
+		return
+	}
+	v := m.store.View()
 	var gone []*host
 	for _, h := range w.hosts {
 		if store.Nodes.Get(v, h.id) == nil {
@@ -105,6 +162,25 @@ func (w *world) amend() {
 		}
 		w.wait(10 * time.Second)
 	}
+}
+
+// lost says whether every manager that a machine has ever heard of is none any more: it was cut off while they were replaced, and
+// only joining again can help.
+func (h *host) lost() bool {
+	w := h.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if h.process == nil || h.manages {
+		return false
+	}
+	known := h.process.known
+	for _, peer := range h.process.agent.State().Managers {
+		known = append(slices.Clip(known), peer.Addr)
+	}
+	return !slices.ContainsFunc(known, func(addr string) bool {
+		other := w.host(hostOf(addr))
+		return other != nil && other.manages && !other.left
+	})
 }
 
 // amendServices asks for good specs where there are none yet, and says whether there were any.
@@ -164,10 +240,26 @@ func (w *world) unrestIn(v store.View) string {
 			return fmt.Sprintf("task %s is left of a removed service: %s, wanted %s", t.ID, t.Status.State, t.DesiredState)
 		}
 	}
+	if c := store.ClusterOf(v); c != nil && c.Root.Next != nil {
+		return "the rotation of the root is not over"
+	}
 	for _, h := range w.hosts {
-		if why := h.unrest(v); why != "" {
+		why := h.unrest(v)
+		if n := store.Nodes.Get(v, h.id); why == "" && n != nil {
+			why = h.roleUnrest(n)
+		}
+		if why != "" {
 			return h.id + ": " + why
 		}
+	}
+	return ""
+}
+
+// roleUnrest says where a machine, its certificate and the group are not of one mind about its role.
+func (h *host) roleUnrest(n *cluster.Node) string {
+	manages, votes := n.Spec.Role == swarm.NodeRoleManager, h.w.group.members[h.id]
+	if h.manages != manages || votes != manages || (h.manager != nil) != manages {
+		return fmt.Sprintf("it is to be a %s; its certificate says manager: %v, it votes: %v, a manager runs: %v", n.Spec.Role, h.manages, votes, h.manager != nil)
 	}
 	return ""
 }

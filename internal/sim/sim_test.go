@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
+	"time"
 
 	"shoal/internal/sim"
 )
@@ -24,6 +25,9 @@ var (
 	each  = flag.Int("each", 1, "run every n-th of them")
 )
 
+// hangTime is how long a run may take here; most take 0.1 s.
+const hangTime = 5 * time.Minute
+
 // live lives through one seed, on one processor that nothing else uses: see the package's comment.
 func live(t *testing.T, c sim.Config) (out sim.Outcome, err error) {
 	t.Helper()
@@ -32,6 +36,9 @@ func live(t *testing.T, c sim.Config) (out sim.Outcome, err error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // the collector stops goroutines when it likes
 	defer runtime.GC()
 	cryptotest.SetGlobalRandom(t, c.Seed)
+	// A run that spins at one instant comes to no end of its own.
+	hang := time.AfterFunc(hangTime, func() { panic(fmt.Sprintf("seed %d does not come on", c.Seed)) })
+	defer hang.Stop()
 	synctest.Test(t, func(*testing.T) { out, err = sim.Run(c) })
 	return out, err
 }
@@ -100,7 +107,7 @@ func share(t *testing.T, i, count int) {
 
 // TestRulesNotice breaks a promise that the product builds on, and holds that a rule says so.
 func TestRulesNotice(t *testing.T) {
-	for _, lie := range []sim.Lie{sim.LieCommitted, sim.LieApplied, sim.LieStopped} {
+	for _, lie := range []sim.Lie{sim.LieCommitted, sim.LieApplied, sim.LieStopped, sim.LieMember, sim.LieVote, sim.LieRemoved, sim.LieRenewed} {
 		noticed := 0
 		for i := range uint64(8) {
 			if _, err := live(t, sim.Config{Seed: i, Lie: lie}); err != nil {

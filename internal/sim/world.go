@@ -28,6 +28,10 @@ const (
 	LieCommitted Lie = "an entry is called committed and is not"
 	LieApplied   Lie = "a follower leaves out an entry"
 	LieStopped   Lie = "a container is called stopped and runs on"
+	LieMember    Lie = "a voter is told that it has no vote"
+	LieVote      Lie = "a manager is told that it votes and does not"
+	LieRemoved   Lie = "a manager is called out of the group and is not"
+	LieRenewed   Lie = "a new certificate is for the role of before"
 )
 
 // Outcome is what a run came to.
@@ -47,24 +51,29 @@ type world struct {
 	lie   Lie
 	ctx   context.Context // ends with the run
 
-	mu        sync.Mutex
-	err       error // the first rule that was broken
-	lines     []string
-	hosts     []*host
-	group     *group
-	rules     *rules
-	net       wires
-	client    *client
-	authority authority
-	calm      bool // no faults any more
-	joined    int  // hosts that ever were
-	written   int
+	mu         sync.Mutex
+	err        error // the first rule that was broken
+	lines      []string
+	hosts      []*host
+	group      *group
+	rules      *rules
+	net        wires
+	client     *client
+	authority  authority
+	calm       bool // no faults any more
+	rebalances bool // some services want to be spread again
+	longLived  bool // the run is longer than half the life of a certificate
+	joined     int  // hosts that ever were
+	written    int
+	renewed    int // certificates
 }
 
 // Run lives through one seed and returns the first rule that was broken. Call it inside a synctest bubble, which must be
 // the only one on its processor for a run to be repeatable.
 func Run(cfg Config) (Outcome, error) {
 	ctx, cancel := context.WithCancel(context.Background())
+	over := time.AfterFunc(runTime, func() { panic(fmt.Sprintf("seed %d is not over after %s of its own time", cfg.Seed, runTime)) })
+	defer over.Stop()
 	w := &world{
 		dice: dice(mix(cfg.Seed + 1)), rand: rand.New(rand.NewPCG(cfg.Seed, 0x5ea1)), began: time.Now(), story: cfg.Story, lie: cfg.Lie, ctx: ctx,
 	}
@@ -86,10 +95,16 @@ func Run(cfg Config) (Outcome, error) {
 	return Outcome{Story: w.lines, Entries: len(w.group.log), Writes: w.written, Time: time.Since(w.began)}, w.err
 }
 
+// runTime bounds a run: what is left then would never end.
+const runTime = 3 * time.Hour
+
 // live has things happen, one after the other.
 func (w *world) live() {
 	steps := 15 + w.rand.IntN(35)
-	for range steps {
+	for i := range steps {
+		if w.longLived && i == steps/2 {
+			w.wait(certificateLife * 3 / 5)
+		}
 		w.wait(time.Duration(w.rand.Int64N(int64([]time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second}[w.rand.IntN(3)]))))
 		w.act()
 		synctest.Wait()
