@@ -25,6 +25,11 @@ func (a *Asker) answer(q *dns.Msg) *dns.Msg {
 	if question.Qtype == dns.TypePTR {
 		return a.pointer(q, name)
 	}
+	if question.Qtype == dns.TypeSRV {
+		if reply := a.services(q, name); reply != nil {
+			return reply
+		}
+	}
 	var found []netip.Addr
 	for _, n := range a.Networks {
 		if found = n.Lookup(name); found != nil {

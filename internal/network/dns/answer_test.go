@@ -1,12 +1,16 @@
 package dns
 
 import (
+	"fmt"
+	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+	"github.com/moby/moby/api/types/swarm"
 
 	"shoal/internal/cluster"
 )
@@ -17,8 +21,10 @@ func asker() *Asker {
 		NewNames(cluster.NetworkLink{
 			Name: "net", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24")},
 			Services: []cluster.VIP{
-				{ServiceID: "w", Name: "Web", Aliases: []string{"front"}, Addresses: a("10.0.9.2")},
-				{ServiceID: "r", Name: "rr", Aliases: []string{"round"}},
+				{ServiceID: "w", Name: "Web", Aliases: []string{"front"}, Addresses: a("10.0.9.2"), Ports: []swarm.PortConfig{
+					{Name: "HTTP", Protocol: "tcp", TargetPort: 80, PublishedPort: 8080}, {TargetPort: 80, PublishedPort: 8081}, {Protocol: "udp", TargetPort: 53},
+				}},
+				{ServiceID: "r", Name: "rr", Aliases: []string{"round"}, Ports: []swarm.PortConfig{{Protocol: "tcp", TargetPort: 90}}},
 			},
 			Endpoints: []cluster.Endpoint{
 				{Name: "web.1.x", Hostname: "h1", ServiceID: "w", Addresses: a("10.0.9.5"), Live: true},
@@ -51,6 +57,18 @@ func TestAnswer(t *testing.T) {
 		{"also.", dns.TypeA, []string{"10.0.9.8"}},
 		{"other.", dns.TypeAAAA, []string{"fd00::2"}},
 		{"example.com.", dns.TypeA, nil},
+		{"_80._tcp.web.", dns.TypeSRV, []string{"Web.net.:80"}},
+		{"_http._tcp.web.", dns.TypeSRV, []string{"Web.net.:80"}},
+		{"_HTTP._tcp.front.net.", dns.TypeSRV, []string{"Web.net.:80"}},
+		{"_53._udp.web.", dns.TypeSRV, []string{"Web.net.:53"}},
+		{"_53._tcp.web.", dns.TypeSRV, nil},
+		{"_8080._tcp.web.", dns.TypeSRV, nil}, // the port in the container is meant
+		{"_80._tcp.tasks.web.", dns.TypeSRV, []string{"web.1.x.net.:80"}},
+		{"_90._tcp.rr.net.", dns.TypeSRV, []string{"rr.1.z.net.:90"}},
+		{"_80._tcp.other.", dns.TypeSRV, nil},
+		{"_80._tcp.web.", dns.TypeA, nil},
+		{"web.", dns.TypeSRV, []string{}},
+		{"_._tcp.web.", dns.TypeSRV, nil},
 		{"5.9.0.10.in-addr.arpa.", dns.TypePTR, []string{"web.1.x.net."}},
 		{"2.9.0.10.in-addr.arpa.", dns.TypePTR, []string{"Web.net."}},
 		{"99.9.0.10.in-addr.arpa.", dns.TypePTR, []string{}},
@@ -77,6 +95,8 @@ func texts(reply *dns.Msg) []string {
 			out = append(out, rr.AAAA.String())
 		case *dns.PTR:
 			out = append(out, rr.Ptr)
+		case *dns.SRV:
+			out = append(out, fmt.Sprint(rr.Target, ":", rr.Port))
 		}
 	}
 	slices.Sort(out)
@@ -104,4 +124,74 @@ func FuzzAnswer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A port that is withdrawn is no longer told of, and one that another service has under the same alias still is.
+func TestPortsChange(t *testing.T) {
+	service := func(id, name string, ports ...swarm.PortConfig) cluster.NetworkLink {
+		addr := []netip.Addr{netip.MustParseAddr("10.0.9." + id)}
+		return cluster.NetworkLink{Name: "net", Services: []cluster.VIP{{ServiceID: id, Name: name, Aliases: []string{"shared"}, Addresses: addr, Ports: ports}}}
+	}
+	first := service("2", "first", swarm.PortConfig{Protocol: "tcp", TargetPort: 80})
+	names := NewNames(first, nil)
+	check := func(name string, want ...string) {
+		t.Helper()
+		got, _, _ := names.Served(name)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	check("_80._tcp.first", "first.net")
+	names.Change(cluster.NetworkLink{}, service("3", "second", swarm.PortConfig{Protocol: "tcp", TargetPort: 80}))
+	check("_80._tcp.shared", "first.net", "second.net")
+	names.Change(first, service("2", "first", swarm.PortConfig{Protocol: "tcp", TargetPort: 81}))
+	check("_80._tcp.first")
+	check("_81._tcp.first", "first.net")
+	names.Change(service("3", "second", swarm.PortConfig{Protocol: "tcp", TargetPort: 80}), cluster.NetworkLink{})
+	check("_80._tcp.shared")
+	check("_81._tcp.shared", "first.net")
+}
+
+// An answer that does not fit into a datagram says so, and is whole over TCP, or in the larger one that the asker allows.
+func TestLargeAnswers(t *testing.T) {
+	const tasks = 100
+	link := cluster.NetworkLink{Services: []cluster.VIP{{ServiceID: "s", Name: "many"}}}
+	for i := range tasks {
+		link.Endpoints = append(link.Endpoints, cluster.Endpoint{
+			TaskID: fmt.Sprint(i), Name: fmt.Sprint("many.", i), ServiceID: "s", Live: true, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 9, byte(i)})},
+		})
+	}
+	s := New([]string{"192.0.2.1"}, slog.New(slog.DiscardHandler))
+	t.Cleanup(s.Close)
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Listen("n", udp, tcp)
+	s.Set(View{Source{"n", netip.MustParseAddr("127.0.0.1")}: {Networks: []*Names{NewNames(link, nil)}}})
+	for _, test := range []struct {
+		network, server string
+		size            uint16
+		whole           bool
+	}{
+		{"udp", udp.LocalAddr().String(), 0, false}, {"tcp", tcp.Addr().String(), 0, true},
+		{"udp", udp.LocalAddr().String(), 1232, false}, {"udp", udp.LocalAddr().String(), 4096, true},
+	} {
+		q := new(dns.Msg).SetQuestion("tasks.many.", dns.TypeA)
+		if test.size > 0 {
+			q.SetEdns0(test.size, false)
+		}
+		reply, _, err := (&dns.Client{Net: test.network}).Exchange(q, test.server)
+		if err != nil {
+			t.Errorf("%s with %d: %v", test.network, test.size, err)
+			continue
+		}
+		if reply.Truncated == test.whole || (len(reply.Answer) == tasks) != test.whole {
+			t.Errorf("%s with %d: %d answers, truncated %v", test.network, test.size, len(reply.Answer), reply.Truncated)
+		}
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/moby/moby/api/types/swarm"
+
 	"shoal/internal/cluster"
 )
 
@@ -19,6 +21,7 @@ type Names struct {
 	mu    sync.RWMutex
 	names map[string][]entry
 	back  map[netip.Addr][]called
+	ports map[string][]offer // by the names of services
 }
 
 // owner is whoever a name belongs to: endpoints before services before hosts, and by ID.
@@ -48,6 +51,12 @@ type called struct {
 	name string
 }
 
+// offer is the ports that a service publishes.
+type offer struct {
+	owner
+	ports []swarm.PortConfig
+}
+
 // Host is a container of this node under further names.
 type Host struct {
 	Names     []string // the first is the one that its address leads back to
@@ -60,8 +69,10 @@ func NewNames(link cluster.NetworkLink, hosts []Host) *Names {
 		suffix: "." + strings.ToLower(link.Name), network: link.Name, subnets: link.Subnets,
 		names: make(map[string][]entry, len(link.Endpoints)+2*len(link.Services)),
 		back:  make(map[netip.Addr][]called, len(link.Endpoints)+len(link.Services)),
+		ports: map[string][]offer{},
 	}
 	n.members(link, n.add, n.reverse)
+	n.publish(link)
 	for i, h := range hosts {
 		o := owner{ofHost, string(rune(i))}
 		for _, name := range h.Names {
@@ -79,7 +90,9 @@ func (n *Names) Change(old, now cluster.NetworkLink) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.members(old, n.remove, n.forget)
+	n.withdraw(old)
 	n.members(now, n.add, n.reverse)
+	n.publish(now)
 }
 
 // members calls name and back with all that a network's endpoints and services are called.
