@@ -308,7 +308,7 @@ func TestLeaderChannel(t *testing.T) {
 		told(false)
 		told(true)
 		before := beats.Load()
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		synctest.Wait()
 		if got := beats.Load() - before; got != 10 {
 			t.Errorf("a leader beat %d times in ten intervals", got)
@@ -316,7 +316,7 @@ func TestLeaderChannel(t *testing.T) {
 		l.notify <- false
 		told(false)
 		before = beats.Load()
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		if beats.Load() != before {
 			t.Error("a follower beats")
 		}
