@@ -106,7 +106,7 @@ func (n *node) fill(ctx context.Context, configs int) error {
 			noise := rand.NewChaCha8([32]byte{byte(i)})
 			for k := range work {
 				data := make([]byte, blobSize)
-				noise.Read(data) //nolint:errcheck // never fails
+				noise.Read(data)
 				err := n.config(ctx, fmt.Sprint("fill-", k), data)
 				for ; err != nil && strings.Contains(err.Error(), "503"); err = n.config(ctx, fmt.Sprint("fill-", k), data) {
 					pause(ctx, lookEvery) // the disk was so busy that the lead was lost

@@ -178,8 +178,10 @@ func TestLargeAnswers(t *testing.T) {
 		size            uint16
 		whole           bool
 	}{
-		{"udp", udp.LocalAddr().String(), 0, false}, {"tcp", tcp.Addr().String(), 0, true},
-		{"udp", udp.LocalAddr().String(), 1232, false}, {"udp", udp.LocalAddr().String(), 4096, true},
+		{"udp", udp.LocalAddr().String(), 0, false},
+		{"tcp", tcp.Addr().String(), 0, true},
+		{"udp", udp.LocalAddr().String(), 1232, false},
+		{"udp", udp.LocalAddr().String(), 4096, true},
 	} {
 		q := new(dns.Msg).SetQuestion("tasks.many.", dns.TypeA)
 		if test.size > 0 {
