@@ -16,11 +16,12 @@ import (
 
 // disk is what a node keeps below its Dir: wal/, snapshots/, the marker of the seal, and a lock.
 type disk struct {
-	lock  *os.File
-	log   *diskLog
-	snaps raft.SnapshotStore
-	holds retained      // on the log
-	wrote atomic.Uint64 // bytes of snapshots
+	lock   *os.File
+	log    *diskLog
+	snaps  raft.SnapshotStore
+	holds  retained      // on the log
+	wrote  atomic.Uint64 // bytes of snapshots
+	growth *growth
 }
 
 func openDisk(c Config) (*disk, error) {
@@ -31,7 +32,7 @@ func openDisk(c Config) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &disk{lock: lock}
+	d := &disk{lock: lock, growth: newGrowth(c.SnapshotBytes)}
 	if err := d.open(c); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
@@ -55,7 +56,14 @@ func (d *disk) open(c Config) error {
 	if c.Seal != nil {
 		d.snaps = &sealedSnapshots{files, c.Seal}
 	}
-	d.snaps = tracked{d.snaps, c.Dir, &d.holds, &d.wrote}
+	kept, err := d.snaps.List()
+	if err != nil {
+		return err
+	}
+	if len(kept) > 0 {
+		d.growth.newest.Store(kept[0].Size)
+	}
+	d.snaps = tracked{d.snaps, c.Dir, &d.holds, &d.wrote, d.growth}
 	return nil
 }
 

@@ -62,10 +62,20 @@ func (h *retained) floor(now time.Time) (from uint64) {
 	return from
 }
 
-// heldLog is the log that Raft sees: its beginning goes only as far as the holds let it.
+// heldLog is the log that Raft sees: its growth is watched, and its beginning goes only as far as the holds let it.
 type heldLog struct {
 	*diskLog
-	holds *retained
+	holds  *retained
+	growth *growth
+}
+
+// StoreLogs appends entries and returns when they are on disk.
+func (l heldLog) StoreLogs(logs []*raft.Log) error {
+	err := l.diskLog.StoreLogs(logs)
+	if err == nil {
+		l.growth.log(logs)
+	}
+	return err
 }
 
 // DeleteRange removes the beginning or the end of the log. What is held of the beginning stays: Raft asks again after its
@@ -93,6 +103,7 @@ type tracked struct {
 	dir     string // the node's
 	holds   *retained
 	written *atomic.Uint64
+	growth  *growth
 }
 
 // Create begins a snapshot.
@@ -101,25 +112,30 @@ func (t tracked) Create(version raft.SnapshotVersion, index, term uint64, c raft
 	if err != nil {
 		return nil, err
 	}
-	return &trackedSink{SnapshotSink: sink, written: t.written, out: newWriteOut(t.dir, sink.ID())}, nil
+	t.growth.begin()
+	return &trackedSink{SnapshotSink: sink, to: t, out: newWriteOut(t.dir, sink.ID())}, nil
 }
 
 type trackedSink struct {
 	raft.SnapshotSink
-	written *atomic.Uint64
-	out     *writeOut
+	to  tracked
+	out *writeOut
 }
 
 func (s *trackedSink) Write(b []byte) (int, error) {
 	n, err := s.SnapshotSink.Write(b)
-	s.written.Add(uint64(n))
+	s.to.written.Add(uint64(n))
 	s.out.grown(n)
 	return n, err
 }
 
 func (s *trackedSink) Close() error {
 	s.out.close()
-	return s.SnapshotSink.Close()
+	if err := s.SnapshotSink.Close(); err != nil {
+		return err
+	}
+	s.to.growth.newest.Store(s.out.size)
+	return nil
 }
 
 func (s *trackedSink) Cancel() error {

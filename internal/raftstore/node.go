@@ -28,6 +28,8 @@ type Config struct {
 
 	// SnapshotInterval is how many log entries are written between two snapshots; 0: 10,000.
 	SnapshotInterval uint64
+	// SnapshotBytes is how many bytes the log may grow by between two snapshots, where the newest one holds less; 0: 256 MiB.
+	SnapshotBytes int64
 	// Trailing is how many entries are kept after a snapshot for followers that are a little behind; 0: 500.
 	Trailing uint64
 	// ElectionTimeout is how long a silent leader is waited for; 0: 500 ms. More for slow links: every other time of
@@ -39,11 +41,12 @@ type Config struct {
 
 const (
 	defaultSnapshotInterval = 10_000
+	defaultSnapshotBytes    = 256 << 20
 	defaultTrailing         = 500
 	defaultElectionTimeout  = 500 * time.Millisecond
 	defaultSegmentSize      = 16 << 20
 	// maxAppendEntries bounds what one message to a follower carries. The store's entries hold up to a megabyte each.
-	maxAppendEntries = 64
+	maxAppendEntries = 16
 	snapshotsKept    = 2
 	snapshotCheck    = 10 * time.Second
 )
@@ -58,6 +61,9 @@ func (c *Config) withDefaults() (Config, error) {
 	}
 	if d.SnapshotInterval == 0 {
 		d.SnapshotInterval = defaultSnapshotInterval
+	}
+	if d.SnapshotBytes == 0 {
+		d.SnapshotBytes = defaultSnapshotBytes
 	}
 	if d.Trailing == 0 {
 		d.Trailing = defaultTrailing
@@ -129,12 +135,13 @@ func Open(config Config) (*Node, error) {
 		}
 	}
 	f := &fsm{store: c.Store, log: c.Log, failed: n.fail}
-	if n.raft, err = raft.NewRaft(rc, f, heldLog{d.log, &d.holds}, d.log, d.snaps, c.Transport); err != nil {
+	if n.raft, err = raft.NewRaft(rc, f, heldLog{d.log, &d.holds, d.growth}, d.log, d.snaps, c.Transport); err != nil {
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), d.close())
 	}
 	n.observer = n.health.observe(n.raft)
 	n.confirmer.ask = n.confirm
 	go n.leader.run(n.barrier, n.pace, n.beat, beatEvery(c.ElectionTimeout))
+	go n.snapshots(n.leader.done)
 	if t, ok := c.Transport.(*transport); ok {
 		go n.succeed(t)
 	}

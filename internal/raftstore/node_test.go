@@ -186,6 +186,33 @@ func TestTransferThenRemove(t *testing.T) {
 	}
 }
 
+// TestLargeEntriesMakeSnapshots: some hundred entries of a size are a snapshot, long before ten thousand are.
+func TestLargeEntriesMakeSnapshots(t *testing.T) {
+	dir := t.TempDir()
+	leader := start(t, raftstore.Config{Dir: dir, ID: "n1", Bootstrap: true, SnapshotBytes: 1 << 20})
+	leader.awaitLead(t, true)
+	written := func() bool {
+		found, err := filepath.Glob(filepath.Join(dir, "snapshots", "*[0-9]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found) > 0
+	}
+	leader.mustWrite(t, "small")
+	if written() {
+		t.Error("a snapshot of next to nothing")
+	}
+	leader.fill(t, 2)
+	over := time.After(patience)
+	for !written() {
+		select {
+		case <-over:
+			t.Fatal("two megabytes, and no snapshot")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 // TestJoinBySnapshot adds a node when the log no longer has the beginning; the snapshot takes several sealed chunks.
 func TestJoinBySnapshot(t *testing.T) {
 	members := group(t, 1, raftstore.Config{Seal: key(1), Trailing: 1})
