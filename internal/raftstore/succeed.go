@@ -15,8 +15,7 @@ import (
 // votes. A leader that was cut off, stands still or lost its power closes nothing; it is waited for as ever.
 const (
 	turnTime  = 200 * time.Millisecond // between two that stand
-	tries     = 5                      // of a port that is neither open nor closed: a process dies one socket after the other
-	tryAgain  = 20 * time.Millisecond
+	tryAgain  = 20 * time.Millisecond  // a process dies one socket after the other, and its port may be the last
 	tryLonger = 250 * time.Millisecond // for one answer
 )
 
@@ -28,8 +27,9 @@ func (n *Node) succeed(t *transport) {
 		case <-t.done:
 			return
 		}
+		ended := time.Now()
 		leader, turn := n.turn()
-		if turn < 0 || !t.refuses(leader.Address) || !t.rest(time.Duration(turn)*turnTime) {
+		if turn < 0 || !n.died(t, leader.Address, ended) || !t.rest(time.Duration(turn)*turnTime) {
 			continue
 		}
 		if _, now := n.raft.LeaderWithID(); n.raft.State() == raft.Follower && (now == leader.ID || now == "") {
@@ -62,15 +62,15 @@ func turnOf(servers []raft.Server, leader, self raft.ServerID) int {
 	return slices.Index(heirs, self)
 }
 
-// refuses says whether nobody listens on a port of a machine that lives.
-func (t *transport) refuses(addr raft.ServerAddress) bool {
-	for range tries {
+// died says whether nobody listens on the leader's port any more, and its machine says so. A leader that is heard of again
+// lives; one that is not for an election timeout is another timer's matter.
+func (n *Node) died(t *transport, addr raft.ServerAddress, ended time.Time) bool {
+	for over := ended.Add(n.config.ElectionTimeout); time.Now().Before(over) && !n.raft.LastContact().After(ended); {
 		conn, err := t.layer.Dial(addr, tryLonger)
-		if err == nil {
+		switch {
+		case err == nil:
 			_ = conn.Close()
-			return false
-		}
-		if errors.Is(err, syscall.ECONNREFUSED) {
+		case errors.Is(err, syscall.ECONNREFUSED):
 			return true
 		}
 		if !t.rest(tryAgain) {
