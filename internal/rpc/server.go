@@ -87,6 +87,10 @@ type Server struct {
 	wg                       sync.WaitGroup
 }
 
+// Windows of a stream and of a connection with all its streams, in bytes. Fixed ones: gRPC would measure the connection to
+// choose them, and for that answer each message of an otherwise idle stream with a ping.
+const streamWindow, connWindow = 1 << 20, 4 << 20
+
 // maxMessage bounds one gRPC message: a full set of assignments of a large node.
 const maxMessage = 256 << 20
 
@@ -113,6 +117,7 @@ func NewServer(config Config) *Server {
 		grpc.Creds(handshaken{}),
 		grpc.ForceServerCodec(codec{}),
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute, Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
