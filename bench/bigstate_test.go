@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -26,10 +25,9 @@ const (
 	memoryTick = 200 * time.Millisecond
 )
 
-// BenchmarkBigState fills three managers with configs of 500 KB, then lets a fourth one join by `swarm join`, which is sent the log,
-// has a snapshot written, and makes a manager of a worker, which is sent the snapshot. It reports how long each took until the new
-// manager had everything and its vote, what a client's writes took meanwhile beside those in peace, and what memory leader and
-// newcomer came to.
+// BenchmarkBigState fills three managers with configs of 500 KB, then lets a fourth one join by `swarm join`, and makes a manager of
+// a worker; each is sent the newest snapshot and the log since. It reports how long each took until the new manager had everything
+// and its vote, what a client's writes took meanwhile beside those in peace, and what memory leader and newcomer came to.
 func BenchmarkBigState(b *testing.B) {
 	for b.Loop() {
 		bigState(b)
@@ -67,11 +65,6 @@ func bigState(b *testing.B) {
 	})
 	b.Logf("a manager joined in %v: %s", took.Round(10*time.Millisecond), during)
 	b.ReportMetric(took.Seconds(), "join-s")
-
-	during = leader.during(b, ctx, func() {
-		took = timed(func() { must(b, leader.snapshots(ctx, nodes[:4])) })
-	})
-	b.Logf("all four managers wrote a snapshot within %v: %s", took.Round(10*time.Millisecond), during)
 
 	during = leader.during(b, ctx, func() {
 		end := watchMemory(b, map[string]*node{"leader": leader, "newcomer": worker})
@@ -170,28 +163,6 @@ func (n *node) during(b *testing.B, ctx context.Context, f func()) string {
 		return took[int(q*float64(len(took)-1))].Round(100 * time.Microsecond)
 	}
 	return fmt.Sprintf("%d writes, p50 %v, p99 %v, worst %v", len(took), at(0.5), at(0.99), at(1))
-}
-
-// snapshots asks for one every hundred entries and waits until each manager has one.
-func (n *node) snapshots(ctx context.Context, managers []*node) error {
-	var sw swarm.Swarm
-	if err := n.api.call(ctx, http.MethodGet, "/swarm", nil, &sw); err != nil {
-		return err
-	}
-	sw.Spec.Raft.SnapshotInterval = 100
-	if err := n.api.call(ctx, http.MethodPost, fmt.Sprintf("/swarm/update?version=%d", sw.Version.Index), sw.Spec, nil); err != nil {
-		return err
-	}
-	limit, cancel := context.WithTimeout(ctx, joinTime)
-	defer cancel()
-	return await(limit, "not every manager writes a snapshot", func() bool {
-		for _, m := range managers {
-			if found, _ := filepath.Glob(filepath.Join(m.Dir, "data", "swarm", "raft", "snapshots", "*[0-9]")); len(found) == 0 {
-				return false
-			}
-		}
-		return true
-	})
 }
 
 // promote makes a manager of the worker and waits until it has its vote.
