@@ -164,9 +164,16 @@ func (a *Agent) Run(ctx context.Context) error {
 // sessions opens one session after the other until ctx ends.
 func (a *Agent) sessions(ctx context.Context) {
 	delay := firstDelay
+	var last *link
+	defer func() {
+		if last != nil {
+			last.Close()
+		}
+	}()
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := a.connect(ctx)
+		var err error
+		last, err = a.connect(ctx, last, max(dialTime, 2*delay))
 		if ctx.Err() != nil {
 			return
 		}

@@ -73,13 +73,13 @@ func (a *Agent) renewNow(ctx context.Context) error {
 	defer cancel()
 	client := a.issuer()
 	if client == nil {
-		found, err := a.findLeader(ctx)
+		found, err := a.findLeader(ctx, dialTime)
 		if err != nil {
 			return err
 		}
 		defer found.Close()
 		var ours bool
-		if client, ours = found.(rpc.Issuer); !ours {
+		if client, ours = found.Manager.(rpc.Issuer); !ours {
 			return cluster.Errorf(errdefs.ErrNotImplemented, "this connection to the leader renews no certificates")
 		}
 	}

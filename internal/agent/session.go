@@ -20,6 +20,9 @@ const (
 	maxQueued      = 16 // messages that wait to be worked on
 )
 
+// errSilent ends a session whose leader may be frozen, or cut off.
+var errSilent = cluster.Errorf(errdefs.ErrUnavailable, "the leader has not answered")
+
 // session is one session with the leader.
 type session struct {
 	agent  *Agent
@@ -221,7 +224,7 @@ func (s *session) silence() error {
 	since := s.since.Load()
 	limit := s.agent.heartbeatPeriod() * silentBeats / beatsPerPeriod
 	if since != 0 && time.Since(time.Unix(0, since)) > limit {
-		return cluster.Errorf(errdefs.ErrUnavailable, "the leader has not answered for %s", limit)
+		return fmt.Errorf("%w for %s", errSilent, limit)
 	}
 	return nil
 }

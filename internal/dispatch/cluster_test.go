@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ type manager struct {
 	store    *store.Store
 	dispatch *dispatch.Dispatcher
 	addr     string
+	accepted atomic.Int32       // connections
 	lead     context.CancelFunc // ends its term
 	term     sync.WaitGroup
 }
@@ -37,6 +39,7 @@ type alone struct{ id string }
 
 func (alone) IsLeader() bool                                    { return true }
 func (a alone) Leader() string                                  { return a.id }
+func (alone) LeaderChanged() <-chan struct{}                    { return nil }
 func (alone) Servers() []raftstore.Server                       { return nil }
 func (alone) AddNonvoter(context.Context, string, string) error { return nil }
 func (alone) Move(context.Context, string, string) error        { return nil }
@@ -70,11 +73,25 @@ func newManager(t *testing.T) *manager {
 		Identity: m.identity(t, "m1", swarm.NodeRoleManager), Store: m.store, Group: func() rpc.Group { return alone{"m1"} },
 		Sessions: m.dispatch, Advertise: m.addr,
 	})
-	go server.Serve(ln)
+	go server.Serve(counting{ln, &m.accepted})
 	t.Cleanup(func() { server.Close() })
 	m.takeLead()
 	t.Cleanup(m.loseLead)
 	return m
+}
+
+// counting counts the connections that are accepted.
+type counting struct {
+	net.Listener
+	n *atomic.Int32
+}
+
+func (c counting) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err == nil {
+		c.n.Add(1)
+	}
+	return conn, err
 }
 
 func (m *manager) takeLead() {
@@ -351,13 +368,14 @@ func TestDownAndBack(t *testing.T) {
 	w.until(t, "t2's container gone", func() bool { return cmp.Equal(w.executor.Containers(), []string{"t1"}) })
 }
 
-// TestNewLeader: nodes are UNKNOWN and come back, and reports made in between are not lost.
+// TestNewLeader: nodes are UNKNOWN and come back over the connections that they have, and reports made in between are not lost.
 func TestNewLeader(t *testing.T) {
 	m := newManager(t)
 	w := m.join(t, "host1")
 	m.assign(t, w, swarm.TaskStateRunning, "t1", "t2")
 	m.task(t, "t1", swarm.TaskStateRunning)
 	m.task(t, "t2", swarm.TaskStateRunning)
+	connections := m.accepted.Load()
 	m.loseLead()
 	w.executor.End("t1", cluster.Exit{Code: 7, FinishedAt: time.Now()})
 	before := m.store.Index()
@@ -366,6 +384,9 @@ func TestNewLeader(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	m.node(t, w, swarm.NodeStateReady)
+	if n := m.accepted.Load() - connections; n != 0 {
+		t.Errorf("%d new connections to a manager that was there all the time", n)
+	}
 	unknown := false
 	for e, err := range m.store.Watch(t.Context(), before) {
 		if err != nil {

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/swarm"
@@ -26,6 +27,27 @@ func (s *Server) forward(ctx context.Context, caller Caller, m *method, request,
 	}
 	ctx = metadata.NewOutgoingContext(ctx, metadata.Pairs(keyForwarded, "1", keyID, caller.ID, keyRole, string(caller.Role), keyAddr, caller.Addr))
 	return fromStatus(client.conn.Invoke(ctx, m.name, request, reply))
+}
+
+// electionTime is how long a caller who asks for the leader waits while there is none. It asks the next manager otherwise, with
+// another handshake, and all nodes do so at once when a leader has died.
+const electionTime = time.Second
+
+// awaitLeader is who leads and where, or will in a moment; empty when nobody does.
+func (s *Server) awaitLeader(ctx context.Context) (id, addr string) {
+	ctx, cancel := context.WithTimeout(ctx, electionTime)
+	defer cancel()
+	for g := s.config.Group(); g != nil && addr == "" && ctx.Err() == nil; {
+		changed := g.LeaderChanged()
+		if id, addr = s.leaderNow(); addr != "" {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+	return id, addr
 }
 
 // leaderNow is who leads and where; empty while nobody does, or its address is not known here yet.

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"sync"
 	"time"
@@ -29,10 +28,10 @@ const (
 
 // greet makes the handshake and gives the connection to whom its protocol names.
 func (s *Server) greet(raw net.Conn, host string) {
-	conn := tls.Server(raw, s.config.Identity.Server(protoGRPC, protoRaft, protoAPI))
 	ctx, cancel := context.WithTimeout(s.ctx, s.patience)
 	defer cancel()
-	if err := conn.HandshakeContext(ctx); err != nil {
+	conn, err := s.handshake(ctx, raw)
+	if err != nil {
 		s.log.Debug("port 2377: handshake", "remote", raw.RemoteAddr(), "err", err)
 		raw.Close()
 		return

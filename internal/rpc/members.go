@@ -16,8 +16,8 @@ import (
 )
 
 // leader answers who leads, as far as this manager knows.
-func (s *Server) leader(context.Context, Caller, *Empty) (*LeaderReply, error) {
-	id, addr := s.leaderNow()
+func (s *Server) leader(ctx context.Context, _ Caller, _ *Empty) (*LeaderReply, error) {
+	id, addr := s.awaitLeader(ctx)
 	view := s.config.Store.View()
 	reply := &LeaderReply{Managers: Managers(view), Index: view.Index()}
 	if addr != "" {

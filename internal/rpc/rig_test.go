@@ -50,6 +50,8 @@ func (g *fakeGroup) Leader() string {
 	return g.self
 }
 
+func (g *fakeGroup) LeaderChanged() <-chan struct{} { return nil }
+
 func (g *fakeGroup) AddNonvoter(_ context.Context, id, addr string) error {
 	g.added <- "nonvoter " + id + " " + addr
 	return nil

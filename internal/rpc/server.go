@@ -23,6 +23,8 @@ import (
 type Group interface {
 	IsLeader() bool
 	Leader() string // node ID, empty while nobody leads
+	// LeaderChanged is closed when Leader returns something else than at the call, or may.
+	LeaderChanged() <-chan struct{}
 	Servers() []raftstore.Server
 	AddNonvoter(ctx context.Context, id, addr string) error
 	AddVoter(ctx context.Context, id, addr string) error
@@ -74,6 +76,7 @@ type Server struct {
 	// Those that are in their handshake, and those that have ended it without a certificate.
 	handshakes, anonymous gate
 	patience              time.Duration // for a handshake
+	turns                 turns
 
 	members chan struct{} // holds one while a manager is made a member
 
@@ -111,6 +114,7 @@ func NewServer(config Config) *Server {
 	s.handshakes.max, s.handshakes.one = maxHandshakes, maxFromOne
 	s.anonymous.max, s.anonymous.one = maxAnonymous, maxAnonymousFromOne
 	s.patience = handshakeTime
+	s.turns = newTurns()
 	addr := advertised(config.Advertise)
 	s.forGRPC, s.forAPI, s.forRaft = newQueue(addr), newQueue(addr), newQueue(addr)
 	s.grpc = grpc.NewServer(

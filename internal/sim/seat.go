@@ -36,6 +36,9 @@ func (s seat) Leader() string {
 	return ""
 }
 
+// LeaderChanged says nothing: whoever asks here for the leader does not wait for one.
+func (s seat) LeaderChanged() <-chan struct{} { return nil }
+
 // Servers are the members, in the order of their IDs.
 func (s seat) Servers() []raftstore.Server {
 	s.m.w.mu.Lock()
