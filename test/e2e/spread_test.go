@@ -24,18 +24,27 @@ import (
 // IPv6 addresses.
 func (s *story) dialFrom(from *playground.Machine) load.Dial {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		host, port, err := net.SplitHostPort(addr)
+		to, err := s.address(addr)
 		if err != nil {
 			return nil, err
 		}
-		name, six := strings.CutSuffix(host, "-6")
-		if m, err := s.Find(name); err == nil { // there is no name server
-			if host = m.Address.String(); six {
-				host = m.Address6.String()
-			}
-		}
-		return from.Dial(ctx, network, net.JoinHostPort(host, port))
+		return from.Dial(ctx, network, to)
 	}
+}
+
+// address is host:port with a machine's name made its address: there is no name server.
+func (s *story) address(addr string) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", err
+	}
+	name, six := strings.CutSuffix(host, "-6")
+	if m, err := s.Find(name); err == nil {
+		if host = m.Address.String(); six {
+			host = m.Address6.String()
+		}
+	}
+	return net.JoinHostPort(host, port), nil
 }
 
 // spread is: spread [@N] HOSTS COUNT URL...

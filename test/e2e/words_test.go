@@ -30,7 +30,7 @@ var words = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"cluster": word(1, 2, cluster), "machines": word(1, 1, machines),
 	"docker": docker, "tap": word(2, 2, tapWord), "on": on, "until": word(2, 99, until),
 	"as": word(1, 1, as), "service": word(2, 2, service), "kept": word(1, 1, kept), "pick": word(1, 1, pick),
-	"answers": word(2, 2, answers), "load": word(1, 9, loadWord), "spread": word(3, 99, spread), "flows": word(1, 3, flows), "let": word(2, 99, let),
+	"answers": word(2, 2, answers), "load": word(1, 9, loadWord), "spread": word(3, 99, spread), "flows": word(1, 3, flows), "sameport": word(2, 9, sameport), "let": word(2, 99, let),
 	"off":      machine(func(_ *story, m *playground.Machine) error { return m.Off() }),
 	"on-again": machine(func(s *story, m *playground.Machine) error { return errors.Join(m.Boot(), m.StartDaemon(s.ctx)) }),
 	"wipe":     machine(wipe),
@@ -315,7 +315,7 @@ func pick(ts *testscript.TestScript, s *story, args []string) error {
 
 // fromClient is an HTTP client in the client machine's network, with a new connection for each request.
 func (s *story) fromClient() *http.Client {
-	return &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dialFrom(s.Client())}}
+	return &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dialFrom(s.Client())}}
 }
 
 var hostField = regexp.MustCompile(`host=(\S+)`)

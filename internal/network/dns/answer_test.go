@@ -61,11 +61,11 @@ func TestAnswer(t *testing.T) {
 		{"_http._tcp.web.", dns.TypeSRV, []string{"Web.net.:80"}},
 		{"_HTTP._tcp.front.net.", dns.TypeSRV, []string{"Web.net.:80"}},
 		{"_53._udp.web.", dns.TypeSRV, []string{"Web.net.:53"}},
-		{"_53._tcp.web.", dns.TypeSRV, nil},
-		{"_8080._tcp.web.", dns.TypeSRV, nil}, // the port in the container is meant
+		{"_53._tcp.web.", dns.TypeSRV, []string{}},   // not forwarded: the name is ours
+		{"_8080._tcp.web.", dns.TypeSRV, []string{}}, // the port in the container is meant
 		{"_80._tcp.tasks.web.", dns.TypeSRV, []string{"web.1.x.net.:80"}},
 		{"_90._tcp.rr.net.", dns.TypeSRV, []string{"rr.1.z.net.:90"}},
-		{"_80._tcp.other.", dns.TypeSRV, nil},
+		{"_80._tcp.other.", dns.TypeSRV, []string{}},
 		{"_80._tcp.web.", dns.TypeA, nil},
 		{"web.", dns.TypeSRV, []string{}},
 		{"_._tcp.web.", dns.TypeSRV, nil},

@@ -56,8 +56,8 @@ func (o offer) wanted(port, protocol string) (out []uint16) {
 }
 
 // Served finds where a service's published port is, asked for as _PORT._PROTOCOL.NAME: by the name of what NAME leads to, the
-// virtual address or each of the tasks. Known says whether NAME has such a port at all.
-func (n *Names) Served(name string) (targets []string, ports []uint16, known bool) {
+// virtual address or each of the tasks. No ports: there is no such one. Ours tells whether NAME is in the network at all.
+func (n *Names) Served(name string) (targets []string, ports []uint16, ours bool) {
 	port, rest, ok := strings.Cut(name, ".")
 	protocol, of, more := strings.Cut(rest, ".")
 	if !ok || !more || len(port) < 2 || port[0] != '_' || len(protocol) < 2 || protocol[0] != '_' {
@@ -70,7 +70,7 @@ func (n *Names) Served(name string) (targets []string, ports []uint16, known boo
 	}
 	n.mu.RUnlock()
 	if len(ports) == 0 {
-		return nil, nil, false
+		return nil, nil, n.Lookup(of) != nil
 	}
 	for _, a := range n.Lookup(of) {
 		if to, _ := n.Reverse(a); to != "" && !slices.Contains(targets, to) {
@@ -80,11 +80,13 @@ func (n *Names) Served(name string) (targets []string, ports []uint16, known boo
 	return targets, ports, true
 }
 
-// services answers a question for SRV records; nil: no port of ours is called so.
+// services answers a question for SRV records; nil: it is about no name of ours.
 func (a *Asker) services(q *dns.Msg, name string) *dns.Msg {
+	var known bool
 	for _, n := range a.Networks {
-		targets, ports, known := n.Served(name)
-		if !known {
+		targets, ports, ours := n.Served(name)
+		known = known || ours
+		if len(ports) == 0 {
 			continue
 		}
 		reply := new(dns.Msg).SetReply(q)
@@ -98,6 +100,9 @@ func (a *Asker) services(q *dns.Msg, name string) *dns.Msg {
 			}
 		}
 		return reply
+	}
+	if known {
+		return new(dns.Msg).SetRcode(q, dns.RcodeNameError)
 	}
 	return nil
 }

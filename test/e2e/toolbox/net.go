@@ -9,27 +9,32 @@ import (
 	"shoal/test/e2e/load"
 )
 
-// lookup NAME [ip4|ip6|ptr|srv]
+// lookup NAME [ip4|ip6|ptr|srv [tcp]]
 func lookup(ctx context.Context, args []string) error {
-	kind := "ip4"
+	kind, from := "ip4", net.DefaultResolver
+	if len(args) > 2 {
+		from = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, server string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, args[2], server)
+		}}
+	}
 	if len(args) > 1 {
 		kind = args[1]
 	}
 	switch kind {
 	case "ptr":
-		names, err := net.DefaultResolver.LookupAddr(ctx, args[0])
+		names, err := from.LookupAddr(ctx, args[0])
 		for _, n := range names {
 			fmt.Println(n)
 		}
 		return err
 	case "srv":
-		_, list, err := net.DefaultResolver.LookupSRV(ctx, "", "", args[0])
+		_, list, err := from.LookupSRV(ctx, "", "", args[0])
 		for _, s := range list {
 			fmt.Println(s.Target, s.Port)
 		}
 		return err
 	}
-	ips, err := net.DefaultResolver.LookupIP(ctx, kind, args[0])
+	ips, err := from.LookupIP(ctx, kind, args[0])
 	for _, ip := range ips {
 		fmt.Println(ip)
 	}
