@@ -25,11 +25,19 @@ type path struct {
 
 // BenchmarkPaths compares the ways to a task on node b: over the bare link, from another task, through the service's
 // address, and from outside through the published port of the task's node and of another. Every round measures all of them in
-// turn; the ratios are those of the medians. Ten seconds a round: -benchtime 5x is five rounds.
+// turn; the ratios are those of the medians. Ten seconds a round: -benchtime 5x is five rounds, once with a plain ingress network
+// and once with an encrypted one.
 func BenchmarkPaths(b *testing.B) {
+	ingress := cluster.NetworkLink{ID: "ingress", VNI: 4096, Ingress: true, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}}
+	b.Run("ingress=plain", func(b *testing.B) { paths(b, ingress) })
+	ingress.Encrypted, ingress.Rings, ingress.Sends = true, []cluster.Ring{{Generation: 1}}, 1
+	b.Run("ingress=encrypted", func(b *testing.B) { paths(b, ingress) })
+}
+
+func paths(b *testing.B, ingress cluster.NetworkLink) {
 	r := newRig(b)
 	s := newStory(r.node("a", 11), r.node("b", 12))
-	s.network(cluster.NetworkLink{ID: "ingress", VNI: 4096, Ingress: true, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}})
+	s.network(ingress)
 	s.network(cluster.NetworkLink{
 		ID: "net", VNI: 4097, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.9.0/24")},
 		Services: []cluster.VIP{{ServiceID: "web", Name: "web", Addresses: []netip.Addr{addr("10.0.9.2")}}},
@@ -43,6 +51,9 @@ func BenchmarkPaths(b *testing.B) {
 	s.task(0, "a1", "client", at("net", "10.0.9.5/24"))
 	s.task(1, "b1", "web", at("net", "10.0.9.6/24"), at("ingress", "10.0.0.6/24"))
 	s.set(b)
+	if ingress.Encrypted {
+		s.exchange(b)
+	}
 	one, two := s.nodes[0], s.nodes[1]
 	sink(b, two)
 	for _, port := range []string{":95", ":96", ":97", ":98"} {
@@ -50,7 +61,7 @@ func BenchmarkPaths(b *testing.B) {
 	}
 	answer(b, two.onHost, ":94")
 	bulk(b, two.onHost, ":93")
-	paths := []path{
+	ways := []path{
 		{"link", "", r.outside, "10.98.0.12:93", "10.98.0.12:94"},
 		{"direct", "link", one.inside(id("a1")), "10.0.9.6:90", "10.0.9.6:95"},
 		{"vip", "direct", one.inside(id("a1")), "10.0.9.2:90", "10.0.9.2:96"},
@@ -59,17 +70,17 @@ func BenchmarkPaths(b *testing.B) {
 	}
 	bits, calls := map[string][]float64{}, map[string][]float64{}
 	for range b.N {
-		for _, p := range paths {
+		for _, p := range ways {
 			bits[p.name] = append(bits[p.name], pour(b, p))
 		}
 		for range 10 { // short slices, so that what else the machine does meets all paths alike
-			for _, p := range paths {
+			for _, p := range ways {
 				calls[p.name] = append(calls[p.name], connect(b, p))
 			}
 		}
 	}
 	median := func(list []float64) float64 { slices.Sort(list); return list[len(list)/2] }
-	for _, p := range paths {
+	for _, p := range ways {
 		if p.over == "" {
 			b.ReportMetric(median(bits[p.name])/1e9, p.name+"_Gbit/s")
 			b.ReportMetric(median(calls[p.name]), p.name+"_conn/s")

@@ -50,7 +50,7 @@ func flows(ts *testscript.TestScript, s *story, args []string) error {
 		}
 		return nil
 	case args[0] == "ended" && len(args) == 2:
-		return s.flowsEnded(args[1])
+		return s.flowsEnded(ts, args[1])
 	case args[0] == "stop" && len(args) == 1:
 		return s.stopFlows(ts)
 	}
@@ -130,7 +130,8 @@ func (f *flow) state() (time.Duration, error) {
 }
 
 // flowsEnded waits until the flows to hosts that begin so have ended, and none else.
-func (s *story) flowsEnded(host string) error {
+func (s *story) flowsEnded(ts *testscript.TestScript, host string) error {
+	began := time.Now()
 	over := time.After(flowEnd)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -152,6 +153,7 @@ func (s *story) flowsEnded(host string) error {
 			return fmt.Errorf("no flow leads to %s", host)
 		}
 		if len(left) == 0 {
+			fmt.Fprintf(ts.Stdout(), "ended: %d flows to %s, after %v\n", there, host, time.Since(began).Round(time.Millisecond))
 			return nil
 		}
 		select {
