@@ -321,25 +321,30 @@ func newDataKey() []byte {
 	return key
 }
 
-// joinGroup makes this manager a member of the Raft group: without a vote until it has caught up, then with one. A group that elects
-// a leader just now is asked again: each step may be repeated.
+// joinGroup makes this manager a member of the Raft group: without a vote until it has caught up, then with one.
 func (n *node) joinGroup(ctx context.Context, m *managing, ms *membership, managers []string) error {
 	ctx, cancel := whileProgress(ctx, catchUp, m.raft.Progress)
 	defer cancel()
-	for began := time.Now(); ; {
-		var last error
+	return overElection(ctx, func() (err error) {
 		for _, addr := range managers {
-			last = n.joinThrough(ctx, m, ms, addr)
-			if last == nil || ctx.Err() != nil {
-				return last
+			if err = n.joinThrough(ctx, m, ms, addr); err == nil || ctx.Err() != nil {
+				return err
 			}
 		}
-		if !errdefs.IsUnavailable(last) || time.Since(began) > electionTime {
-			return last
+		return err
+	})
+}
+
+// overElection tries what may be repeated, and again while the managers elect a leader. The error is the last one.
+func overElection(ctx context.Context, try func() error) error {
+	for began := time.Now(); ; {
+		err := try()
+		if !errdefs.IsUnavailable(err) || time.Since(began) > electionTime {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return last
+			return err
 		case <-time.After(joinAgain):
 		}
 	}
