@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/tun"
 )
@@ -90,10 +91,30 @@ func (t *limitedTUN) setMTU(mtu int64) {
 // Events is tun.Device's. It is not closed: the process ends with its device.
 func (t *limitedTUN) Events() <-chan tun.Event { return t.events }
 
-// Read is tun.Device's.
+// Read is tun.Device's. It gathers what waits: a segmented stream comes as many packets in one, but one inside a VXLAN, as in the
+// ingress network, comes packet by packet, and each alone would go its way through all of the device's queues.
 func (t *limitedTUN) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	t.limit.wait()
-	return t.Device.Read(bufs, sizes, offset)
+	n, err := t.Device.Read(bufs, sizes, offset)
+	for last := n; err == nil && last == 1 && len(bufs)-n >= mostSegments && t.waits(); n += last {
+		last, err = t.Device.Read(bufs[n:], sizes[n:], offset)
+	}
+	return n, err
+}
+
+// mostSegments is how many packets one read may give: 64 KB in segments of 1 KB, smaller than the links of a network may be.
+const mostSegments = 64
+
+// waits says whether a packet can be read now.
+func (t *limitedTUN) waits() bool {
+	raw, err := t.File().SyscallConn()
+	ready := 0
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			ready, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0) // an error is the next read's to tell
+		})
+	}
+	return err == nil && ready > 0
 }
 
 type limitedBind struct {
