@@ -3,11 +3,9 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os/exec"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -197,13 +195,4 @@ func (r *rig) watch(broken *playground.Machine) *sentry {
 		}
 	}()
 	return s
-}
-
-func prefix(t *testing.T, s string) netip.Prefix {
-	t.Helper()
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"shoal/internal/cli/playground"
+	"shoal/test/machines"
 )
 
 const (
@@ -38,31 +38,14 @@ type rig struct {
 // newRig makes a cluster of three managers and two workers, each with a disk of its own, and runs the service on it.
 func newRig(t *testing.T, subnet string) *rig {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("this test makes namespaces and containers: run it as root")
-	}
-	dir, err := os.MkdirTemp("/tmp", "ch")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin, err := filepath.Abs(cmp.Or(os.Getenv("SHOAL_BIN"), "../../bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	shoal := filepath.Join(bin, "shoal")
-	if _, err := os.Stat(shoal); err != nil {
-		t.Fatalf("no binaries (make build makes them): %v", err)
-	}
-	p, err := playground.New(playground.Config{Dir: dir, Subnet: prefix(t, subnet), Shoal: shoal, Tied: true, Disk: diskSize})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := machines.New(t, subnet, diskSize)
 	r := &rig{T: t, play: p, api: map[int]*client.Client{}, image: p.Registry() + "/web:v1"}
 	t.Cleanup(r.end)
 	if err := p.StartRegistry(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Up(t.Context(), managers, workers, func(what string) { t.Log(what) }); err != nil {
+	err := p.Up(t.Context(), managers, workers, func(what string) { t.Log(what) })
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range p.Machines() {

@@ -1,11 +1,9 @@
 package torture
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"io"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +15,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"shoal/internal/cli/playground"
+	"shoal/test/machines"
 )
 
 // processesWord makes the test binary print the processes of the machine that it runs on.
@@ -45,25 +44,7 @@ type rig struct {
 // newRig boots a machine whose daemon does not run yet.
 func newRig(t *testing.T, subnet string) *rig {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("this test makes namespaces and containers: run it as root")
-	}
-	dir, err := os.MkdirTemp("/tmp", "tt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin, err := filepath.Abs(cmp.Or(os.Getenv("SHOAL_BIN"), "../../bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	shoal := filepath.Join(bin, "shoal")
-	if _, err := os.Stat(shoal); err != nil {
-		t.Fatalf("no binaries (make build makes them): %v", err)
-	}
-	p, err := playground.New(playground.Config{Dir: dir, Subnet: prefix(t, subnet), Shoal: shoal, Tied: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := machines.New(t, subnet, 0)
 	r := &rig{T: t, play: p, image: p.Registry() + "/web:v1"}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -74,13 +55,14 @@ func newRig(t *testing.T, subnet string) *rig {
 			t.Error(err)
 		}
 	})
+	var err error
 	if r.machine, err = p.Machine(1); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.machine.Boot(); err != nil {
 		t.Fatal(err)
 	}
-	registry := playground.Command{Args: []string{shoal, "sample", "registry", "--addr", p.Registry()}}
+	registry := playground.Command{Args: []string{p.Shoal, "sample", "registry", "--addr", p.Registry()}}
 	if _, err := p.Switch().Spawn(t.Context(), registry); err != nil {
 		t.Fatal(err)
 	}
@@ -234,13 +216,4 @@ func number(t *testing.T, name string, otherwise int64) int64 {
 		t.Fatalf("%s: %v", name, err)
 	}
 	return n
-}
-
-func prefix(t *testing.T, s string) netip.Prefix {
-	t.Helper()
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
