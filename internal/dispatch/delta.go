@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -12,6 +13,10 @@ import (
 type cell[T any] struct {
 	get    func() T
 	serial uint64
+	made   atomic.Pointer[T] // what get returned; nil: nobody has asked yet
+
+	// What it is a patch of, nil when it is made anew; without the contents once its own are made.
+	patch atomic.Pointer[patch[T]]
 
 	// What lies between another cell and this one is worked out once for all sessions, most of which come from the same.
 	mu    sync.Mutex
@@ -22,7 +27,65 @@ type cell[T any] struct {
 var serials atomic.Uint64
 
 func newCell[T any](f func() T) *cell[T] {
-	return &cell[T]{get: sync.OnceValue(f), serial: serials.Add(1)}
+	c := &cell[T]{serial: serials.Add(1)}
+	c.get = sync.OnceValue(func() T {
+		v := f()
+		c.made.Store(&v)
+		return v
+	})
+	return c
+}
+
+// patch says that a cell differs from an older one in some items alone.
+type patch[T any] struct {
+	base   T
+	serial uint64   // of the older cell
+	items  []string // sorted
+}
+
+// maxItems bounds a patch: beyond it everything is looked at again.
+const maxItems = 4096
+
+// patched is a cell that differs from old in the items alone, as apply makes it of old's contents. What old itself is a patch of
+// will do, or nobody would ask for the newest while changes come; when nothing is known of old, whole makes everything.
+func patched[T any](old *cell[T], items []string, whole func() T, apply func(base T, items []string) T) *cell[T] {
+	p := old.basis()
+	if p == nil || len(p.items)+len(items) > maxItems {
+		return newCell(whole)
+	}
+	p = &patch[T]{p.base, p.serial, slices.Concat(p.items, items)}
+	slices.Sort(p.items)
+	p.items = slices.Compact(p.items)
+	c := &cell[T]{serial: serials.Add(1)}
+	c.patch.Store(p)
+	c.get = sync.OnceValue(func() T {
+		v := apply(p.base, p.items)
+		c.made.Store(&v)
+		c.patch.Store(&patch[T]{serial: p.serial, items: p.items})
+		return v
+	})
+	return c
+}
+
+// basis is what a patch of this cell can begin with; nil: nothing.
+func (c *cell[T]) basis() *patch[T] {
+	if c == nil {
+		return nil
+	}
+	p := c.patch.Load() // first: it loses its contents after the cell's own are there
+	if v := c.made.Load(); v != nil {
+		return &patch[T]{base: *v, serial: c.serial}
+	}
+	return p
+}
+
+// differs are the items that may differ between old and this cell; false: any may.
+func (c *cell[T]) differs(old *cell[T]) ([]string, bool) {
+	p := c.patch.Load()
+	if p == nil || old == nil || p.serial != old.serial {
+		return nil, false
+	}
+	return p.items, true
 }
 
 // since is what diff makes of the contents of old, which may be nil, and of this cell.
@@ -70,6 +133,9 @@ func (p networkParts) since(q networkParts, base, index uint64) *cluster.Network
 		d.Ports, d.PortServices = cluster.DiffPorts(q.ports.get(), nil)
 	default:
 		change := since(p.ports, q.ports, func(old, now []cluster.Port) portsDelta {
+			if services, ok := p.ports.differs(q.ports); ok {
+				old, now = portsOf(old, services), portsOf(now, services)
+			}
 			ports, services := cluster.DiffPorts(old, now)
 			return portsDelta{ports, services}
 		})
@@ -83,7 +149,13 @@ func (p networkParts) since(q networkParts, base, index uint64) *cluster.Network
 		if old == p.links[i] {
 			continue
 		}
-		if change := since(p.links[i], old, diffLinks); change.any {
+		change := since(p.links[i], old, func(was, now *cluster.NetworkLink) linkDelta {
+			if tasks, ok := p.links[i].differs(old); ok && was != nil && now != nil {
+				was, now = endpointsOf(was, tasks), endpointsOf(now, tasks)
+			}
+			return diffLinks(was, now)
+		})
+		if change.any {
 			d.Networks = append(d.Networks, change.LinkDelta)
 		} else if p.links[i].get() == nil && old != nil && old.get() != nil {
 			d.Gone = append(d.Gone, id)
@@ -106,4 +178,27 @@ func diffLinks(old, now *cluster.NetworkLink) linkDelta {
 	}
 	d, any := cluster.DiffLinks(old, now)
 	return linkDelta{d, any}
+}
+
+// endpointsOf is a link with the endpoints of those tasks alone, and without its services.
+func endpointsOf(l *cluster.NetworkLink, tasks []string) *cluster.NetworkLink {
+	few := l.Head()
+	for _, id := range tasks {
+		at, found := slices.BinarySearchFunc(l.Endpoints, id, func(e cluster.Endpoint, id string) int { return strings.Compare(e.TaskID, id) })
+		if found {
+			few.Endpoints = append(few.Endpoints, l.Endpoints[at])
+		}
+	}
+	return &few
+}
+
+// portsOf are the ports of those services alone.
+func portsOf(list []cluster.Port, services []string) (few []cluster.Port) {
+	for _, id := range services {
+		at, _ := slices.BinarySearchFunc(list, id, func(p cluster.Port, id string) int { return strings.Compare(p.ServiceID, id) })
+		for ; at < len(list) && list[at].ServiceID == id; at++ {
+			few = append(few, list[at])
+		}
+	}
+	return few
 }

@@ -53,8 +53,7 @@ func live(t *cluster.Task) bool {
 // lost says that the task's node is down: whoever talks to the task must be told, and nobody new be led there. It is in
 // its networks again when its node is back.
 func lost(r store.Reader, t *cluster.Task) bool {
-	n := store.Nodes.Get(r, t.NodeID)
-	return n != nil && n.Status.State == swarm.NodeStateDown
+	return down(store.Nodes.Get(r, t.NodeID))
 }
 
 func endpoint(r store.Reader, t *cluster.Task, networkID string) (cluster.Endpoint, bool) {
@@ -106,8 +105,52 @@ func published(s *cluster.Service) bool {
 	return s != nil && slices.ContainsFunc(s.Endpoint.Ports, inMesh)
 }
 
+// meshed are the services with a port in the mesh, sorted.
+func meshed(r store.Reader) (ids []string) {
+	for s := range store.Services.All(r) {
+		if published(s) {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
 func inMesh(p swarm.PortConfig) bool {
 	return p.PublishedPort != 0 && p.PublishMode != swarm.PortConfigPublishModeHost
+}
+
+// withEndpoints is the link with the endpoints of those tasks (IDs, sorted) as they are now, and all else as it was. Pure.
+func withEndpoints(r store.Reader, was *cluster.NetworkLink, tasks []string) *cluster.NetworkLink {
+	link, rest := *was, was.Endpoints
+	link.Endpoints = make([]cluster.Endpoint, 0, len(rest)+len(tasks))
+	for _, id := range tasks {
+		at, found := slices.BinarySearchFunc(rest, id, func(e cluster.Endpoint, id string) int { return strings.Compare(e.TaskID, id) })
+		link.Endpoints = append(link.Endpoints, rest[:at]...)
+		if rest = rest[at:]; found {
+			rest = rest[1:]
+		}
+		if t := store.Tasks.Get(r, id); t != nil {
+			if e, ok := endpoint(r, t, link.ID); ok {
+				link.Endpoints = append(link.Endpoints, e)
+			}
+		}
+	}
+	link.Endpoints = append(link.Endpoints, rest...)
+	return &link
+}
+
+// withPorts is a list of [Ports] with those services' (IDs, sorted) as they are now. Pure.
+func withPorts(r store.Reader, rest []cluster.Port, services []string, ingress string) []cluster.Port {
+	ports := make([]cluster.Port, 0, len(rest)+len(services))
+	byService := func(p cluster.Port, id string) int { return strings.Compare(p.ServiceID, id) }
+	for _, id := range services {
+		at, _ := slices.BinarySearchFunc(rest, id, byService)
+		ports = append(ports, rest[:at]...)
+		for rest = rest[at:]; len(rest) > 0 && rest[0].ServiceID == id; rest = rest[1:] {
+		}
+		ports = append(ports, Ports(r, []string{id}, ingress)...)
+	}
+	return append(ports, rest...)
 }
 
 // Ports are the routing mesh's ports of those services (IDs, sorted), with the addresses of their live tasks in the

@@ -384,8 +384,8 @@ func TestNodeDown(t *testing.T) {
 		touched.event(s.View(), ev)
 		break
 	}
-	if there() != 0 || !touched.networks["net"] {
-		t.Errorf("%d endpoints on a node that is down; networks to tell of: %v", there(), touched.networks)
+	if there() != 0 || touched.endpoints["net"] == nil {
+		t.Errorf("%d endpoints on a node that is down; networks to tell of: %v", there(), touched.endpoints)
 	}
 	put(swarm.NodeStateReady)
 	if there() != 1 {

@@ -165,7 +165,7 @@ func (m *member) concerned(id string, c *changes) bool {
 		return true
 	}
 	for _, n := range m.networks {
-		if c.networks[n] {
+		if c.networks[n] || c.endpoints[n] != nil {
 			return true
 		}
 	}

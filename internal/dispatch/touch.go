@@ -74,13 +74,8 @@ func (t *touched) task(old, now *cluster.Task) {
 		return
 	}
 	for _, task := range []*cluster.Task{old, now} {
-		if task == nil || task.NodeID == "" {
-			continue
-		}
-		for _, a := range task.Attachments {
-			if len(a.Addresses) > 0 {
-				t.network(a.NetworkID)
-			}
+		if task != nil && task.NodeID != "" {
+			t.endpoint(task)
 		}
 	}
 }
@@ -117,13 +112,9 @@ func (t *touched) service(r store.Reader, old, now *cluster.Service) {
 }
 
 func (t *touched) node(r store.Reader, old, now *cluster.Node) {
-	if old != nil && now != nil && (old.Status.State == swarm.NodeStateDown) != (now.Status.State == swarm.NodeStateDown) {
-		for task := range store.Tasks.By(r, store.TaskNode, now.ID) {
-			for _, a := range task.Attachments {
-				if len(a.Addresses) > 0 {
-					t.network(a.NetworkID)
-				}
-			}
+	if down(old) != down(now) {
+		for task := range store.Tasks.By(r, store.TaskNode, either(old, now).ID) {
+			t.endpoint(task)
 		}
 		t.ports = t.ports || len(t.meshed) > 0
 	}
@@ -152,11 +143,31 @@ func (t *touched) owner(nodeID string) {
 	t.sets[nodeID] = true
 }
 
+// down says whether a node is known to be down.
+func down(n *cluster.Node) bool { return n != nil && n.Status.State == swarm.NodeStateDown }
+
+// network says that anything of a network may have changed.
 func (t *touched) network(id string) {
 	if t.networks == nil {
 		t.networks = map[string]bool{}
 	}
 	t.networks[id] = true
+}
+
+// endpoint says that a task may be another in its networks, or in them no longer.
+func (t *touched) endpoint(task *cluster.Task) {
+	for _, a := range task.Attachments {
+		if len(a.Addresses) == 0 {
+			continue
+		}
+		if t.endpoints == nil {
+			t.endpoints = map[string]map[string]string{}
+		}
+		if t.endpoints[a.NetworkID] == nil {
+			t.endpoints[a.NetworkID] = map[string]string{}
+		}
+		t.endpoints[a.NetworkID][task.ID] = task.ServiceID
+	}
 }
 
 // take returns what was noted and begins anew.

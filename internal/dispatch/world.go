@@ -3,6 +3,7 @@ package dispatch
 import (
 	"maps"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/moby/moby/api/types/swarm"
@@ -109,17 +110,19 @@ func (p networkParts) state(index uint64) *cluster.NetworkState {
 // changes is what a new world must work out again.
 type changes struct {
 	all      bool            // everything: a term begins, or the watch fell behind
-	networks map[string]bool // links
-	nodes    bool
-	managers bool
-	ports    bool
-	cluster  bool
-	sets     map[string]bool // nodes whose set of tasks or own object changed
-	everyone bool            // something that any node may hold changed
+	networks map[string]bool // links, in anything
+	// Links in the endpoints of some tasks: by network and task, the task's service.
+	endpoints map[string]map[string]string
+	nodes     bool
+	managers  bool
+	ports     bool
+	cluster   bool
+	sets      map[string]bool // nodes whose set of tasks or own object changed
+	everyone  bool            // something that any node may hold changed
 }
 
 func (c *changes) none() bool {
-	return !c.all && !c.nodes && !c.managers && !c.ports && !c.cluster && !c.everyone && len(c.networks) == 0 && len(c.sets) == 0
+	return !c.all && !c.nodes && !c.managers && !c.ports && !c.cluster && !c.everyone && len(c.networks)+len(c.endpoints)+len(c.sets) == 0
 }
 
 // next returns the world after those changes. published are the services with a port in the mesh, sorted.
@@ -142,23 +145,31 @@ func (w *world) next(view store.View, index uint64, c *changes, published func()
 		n.managers = newCell(func() []swarm.Peer { return rpc.Managers(view) })
 	}
 	n.relink(view, c)
-	if c.all || c.ports || len(c.networks) > 0 {
+	switch tasks := c.endpoints[n.ingress]; {
+	case c.all || c.ports || len(c.networks) > 0:
 		services := published()
 		ingress := ingressID(view)
 		n.ingress = ""
 		if len(services) > 0 {
 			n.ingress = ingress
 		}
-		if c.all || c.ports || c.networks[ingress] {
+		if c.all || c.ports || c.networks[ingress] || c.endpoints[ingress] != nil {
 			n.ports = newCell(func() []cluster.Port { return Ports(view, services, ingress) })
 		}
+	case len(tasks) > 0: // the ingress network is where it was, and the services with ports are the same
+		ingress := n.ingress
+		changed := slices.Compact(slices.Sorted(maps.Values(tasks)))
+		n.ports = patched(w.ports, changed, func() []cluster.Port { return Ports(view, meshed(view), ingress) },
+			func(was []cluster.Port, changed []string) []cluster.Port {
+				return withPorts(view, was, changed, ingress)
+			})
 	}
 	return &n
 }
 
 // relink renews the cells of the networks that changed.
 func (w *world) relink(view store.View, c *changes) {
-	if !c.all && len(c.networks) == 0 {
+	if !c.all && len(c.networks)+len(c.endpoints) == 0 {
 		return
 	}
 	links := make(map[string]*cell[*cluster.NetworkLink], len(w.links))
@@ -175,9 +186,25 @@ func (w *world) relink(view store.View, c *changes) {
 		}
 	} else {
 		maps.Copy(links, w.links)
+		for id, tasks := range c.endpoints {
+			if old := links[id]; old != nil && !c.networks[id] {
+				links[id] = relinked(view, id, old, slices.Sorted(maps.Keys(tasks)))
+			}
+		}
 		for id := range c.networks {
 			renew(id)
 		}
 	}
 	w.links = links
+}
+
+// relinked is the link of a network in which some tasks have changed.
+func relinked(view store.View, id string, old *cell[*cluster.NetworkLink], tasks []string) *cell[*cluster.NetworkLink] {
+	whole := func() *cluster.NetworkLink { return Link(view, id) }
+	return patched(old, tasks, whole, func(was *cluster.NetworkLink, tasks []string) *cluster.NetworkLink {
+		if was == nil {
+			return whole()
+		}
+		return withEndpoints(view, was, tasks)
+	})
 }
