@@ -66,7 +66,7 @@ func TestTurns(t *testing.T) {
 		defer raw.Close()
 		h := &hello{Conn: raw, sent: make(chan struct{}), more: make(chan struct{})}
 		defer close(h.more)
-		go tls.Client(h, node.Client(protoGRPC)).HandshakeContext(ctx) //nolint:errcheck // it never ends
+		go tls.Client(h, node.Client(protoGRPC)).HandshakeContext(ctx)
 		<-h.sent
 	}
 	soon, stop := context.WithTimeout(ctx, handshakeTime/2) // the silent ones are not yet sent away
