@@ -32,7 +32,8 @@ const answerSize = 4096
 
 // BenchmarkKnown takes the time from the moment that a task runs, by its status, until each of five nodes leads to it: by the
 // name tasks.web, asked by a container of the network on that node, and by the table behind the service's address there.
-// A round is 45 tasks, five at a time, beside five that are there before. written is the part of it until the status is committed.
+// A round is 45 tasks, five at a time, beside five that are there before. written is the part of it until the transaction that
+// writes the status begins.
 func BenchmarkKnown(b *testing.B) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()

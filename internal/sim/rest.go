@@ -127,6 +127,9 @@ func (w *world) amend() {
 	w.mu.Unlock()
 	for _, h := range hosts {
 		if h.lost() {
+			// It may have been made a manager while it was away, which the store says and nobody could tell it.
+			w.client.node(h.id, func(s *swarm.NodeSpec) { s.Role = swarm.NodeRoleWorker })
+			w.wait(10 * time.Second)
 			w.client.ask("remove node "+h.id+", which knows no manager any more", func(ctx context.Context, ctl *controlplane.Control) error {
 				return ctl.RemoveNode(ctx, h.id, true)
 			}, nil)
