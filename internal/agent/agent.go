@@ -101,6 +101,8 @@ type Agent struct {
 	tasks   *tasks
 	network *dataPlane
 
+	trusting sync.Mutex // held while the identity changes
+
 	mu      sync.Mutex
 	state   State
 	period  time.Duration // of heartbeats

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -83,9 +84,17 @@ func (a *Agent) renewNow(ctx context.Context) error {
 			return cluster.Errorf(errdefs.ErrNotImplemented, "this connection to the leader renews no certificates")
 		}
 	}
+	known := a.config.Identity.Bundle().Root
 	bundle, err := rpc.Renew(ctx, client, a.config.Identity)
 	if err != nil {
 		return err
+	}
+	a.trusting.Lock()
+	defer a.trusting.Unlock()
+	// Roots that the session has brought meanwhile may be newer than those that came with the certificate, and it brings them
+	// once.
+	if now := a.config.Identity.Bundle().Root; !bytes.Equal(now, known) {
+		bundle.Root = now
 	}
 	if err := a.keep(bundle); err != nil {
 		return err
@@ -95,6 +104,8 @@ func (a *Agent) renewNow(ctx context.Context) error {
 
 // trust puts other roots in use.
 func (a *Agent) trust(root []byte) {
+	a.trusting.Lock()
+	defer a.trusting.Unlock()
 	changed, err := a.config.Identity.SetRoot(root)
 	if err == nil && changed {
 		err = a.keep(a.config.Identity.Bundle())
